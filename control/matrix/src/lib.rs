@@ -1,0 +1,1 @@
+//! The focus's Matrix device: login, sync, to-device messages and room state.

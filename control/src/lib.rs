@@ -1,0 +1,1 @@
+//! A focus for Matrix calls.

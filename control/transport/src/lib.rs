@@ -1,0 +1,1 @@
+//! The slow path of a transport: DTLS, SCTP and data channels, without I/O.

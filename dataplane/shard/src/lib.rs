@@ -1,0 +1,1 @@
+//! The rules of one core: datagrams, commands and the time in; datagrams, events and the next deadline out.

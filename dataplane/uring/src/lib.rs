@@ -1,0 +1,1 @@
+//! The wires of a shard: ring, buffers, sockets, pinning, and the rings between threads.

@@ -1,0 +1,1 @@
+//! A participant of its own: signalling, publishing, subscribing, full ICE, by an independent stack.

@@ -1,0 +1,1 @@
+//! An embedded homeserver: the part of the Client-Server API that calls need, in memory.

@@ -1,0 +1,1 @@
+//! Synthetic participants and the demo.
