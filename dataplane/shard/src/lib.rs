@@ -1,1 +1,31 @@
 //! The rules of one core: datagrams, commands and the time in; datagrams, events and the next deadline out.
+//!
+//! [`Shard`] is pure: it reads no clock, makes no random number, touches no socket. The ring runtime calls
+//!
+//! 1. [`Shard::handle_datagram`], [`Shard::handle_command`], [`Shard::handle_timeout`], [`Shard::handle_sent`] for whatever
+//!    happened since the last time, then
+//! 2. [`Shard::flush`] once, then
+//! 3. [`Shard::poll_transmit`], [`Shard::poll_free`], [`Shard::poll_event`] each until `None`, and
+//! 4. sleeps until [`Shard::poll_timeout`] or the next input.
+//!
+//! **Nothing leaves before `flush`, and nothing is left behind after step 3.**
+
+pub mod limits;
+
+mod buffer;
+mod command;
+mod config;
+mod counters;
+mod event;
+mod ids;
+mod shard;
+
+pub use buffer::{ReceiveBuffer, SendBuffer, Transmit};
+pub use command::{AddTrack, Command, IceCredentials, Subscribe};
+pub use config::Config;
+pub use counters::{Counter, Counters, Drop};
+pub use event::Event;
+pub use ids::{Codec, CodecMapping, ExtensionIds, MediaKind, Size, SubscriptionId, TrackId, TransportId};
+pub use shard::Shard;
+/// The keys and profiles of [`Command::InstallKeys`], for those who do not depend on the SRTP crate themselves.
+pub use weir_srtp::{MasterKey, Profile};

@@ -1,0 +1,220 @@
+//! What a shard counts: plain single-writer numbers, read by anyone at any time.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// A number that one thread writes and others may read.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// The current value.
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+
+    /// Adds `n`. A load and a store instead of a locked addition: there is one writer.
+    pub fn add(&self, n: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
+    }
+
+    /// Sets a gauge.
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Relaxed);
+    }
+}
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $field:ident => $name:literal;)*) => {
+        /// Everything a shard counts. Shared with whoever exports it.
+        #[derive(Debug, Default)]
+        pub struct Counters {
+            $($(#[$doc])* pub $field: Counter,)*
+            drops: [Counter; Drop::ALL.len()],
+        }
+
+        impl Counters {
+            /// Calls `f` with every metric's name, its `reason` label (or an empty string) and its value.
+            pub fn for_each(&self, mut f: impl FnMut(&'static str, &'static str, u64)) {
+                $(f($name, "", self.$field.get());)*
+                for reason in Drop::ALL {
+                    f("weir_shard_dropped_total", reason.label(), self.drops[reason as usize].get());
+                }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Datagrams that came in.
+    datagrams_received => "weir_shard_datagrams_received_total";
+    /// Their bytes.
+    bytes_received => "weir_shard_bytes_received_total";
+    /// Datagrams that went out.
+    datagrams_sent => "weir_shard_datagrams_sent_total";
+    /// Their bytes.
+    bytes_sent => "weir_shard_bytes_sent_total";
+    /// Sends: one may hold many datagrams.
+    sends => "weir_shard_sends_total";
+    /// RTP packets of tracks that were accepted.
+    rtp_received => "weir_shard_rtp_received_total";
+    /// RTP packets that went to subscribers, resends not among them.
+    rtp_forwarded => "weir_shard_rtp_forwarded_total";
+    /// Retransmissions of publishers that were unwrapped.
+    rtx_unwrapped => "weir_shard_rtx_unwrapped_total";
+    /// Packets that publishers' numbers say were sent and that did not come (yet).
+    rtp_missing => "weir_shard_rtp_missing_total";
+    /// RTCP packets (compound) that came in.
+    rtcp_received => "weir_shard_rtcp_received_total";
+    /// RTCP packets (compound) that went out.
+    rtcp_sent => "weir_shard_rtcp_sent_total";
+    /// Connectivity checks that were answered.
+    checks_answered => "weir_shard_stun_checks_answered_total";
+    /// Keyframes of publishers.
+    keyframes_received => "weir_shard_keyframes_received_total";
+    /// Keyframe requests sent to publishers.
+    keyframe_requests_sent => "weir_shard_keyframe_requests_sent_total";
+    /// Keyframe requests of subscribers, and those of the shard itself, that joined one under way.
+    keyframe_requests_coalesced => "weir_shard_keyframe_requests_coalesced_total";
+    /// Keyframe requests that subscribers sent.
+    keyframe_requests_received => "weir_shard_keyframe_requests_received_total";
+    /// Sequence numbers that subscribers reported missing.
+    nacks_received => "weir_shard_nacked_packets_received_total";
+    /// Packets sent again.
+    resends => "weir_shard_resends_total";
+    /// Reported packets that were not sent again: too old, too often, too soon.
+    resends_refused => "weir_shard_resends_refused_total";
+    /// Sequence numbers that the focus reported missing to publishers.
+    nacks_sent => "weir_shard_nacked_packets_sent_total";
+    /// Video subscriptions that began to flow.
+    starts => "weir_shard_starts_total";
+    /// Layer changes that took place.
+    switches => "weir_shard_switches_total";
+    /// Layer changes refused because the picture's time would have gone back.
+    switches_refused => "weir_shard_switches_refused_total";
+    /// Layers given up because they were silent while others flowed.
+    layers_stalled => "weir_shard_layers_stalled_total";
+    /// Padding-only packets that were left out, the numbers behind them closed up.
+    padding_removed => "weir_shard_padding_removed_total";
+    /// Commands that named something the shard does not have.
+    unknown_ids => "weir_shard_unknown_ids_total";
+    /// Commands refused because a table was full or the id was taken.
+    commands_refused => "weir_shard_commands_refused_total";
+    /// Subscriptions that wait for a keyframe to start or to switch (now).
+    waiting_switches => "weir_shard_waiting_switches";
+    /// Transports (now).
+    transports => "weir_shard_transports";
+    /// Tracks (now).
+    tracks => "weir_shard_tracks";
+    /// Subscriptions (now).
+    subscriptions => "weir_shard_subscriptions";
+    /// Packets kept for retransmission or on their way out (now).
+    packets_held => "weir_shard_packets_held";
+    /// Send buffers that the kernel has (now).
+    send_buffers_out => "weir_shard_send_buffers_out";
+}
+
+impl Counters {
+    /// Counts a drop.
+    pub fn drop(&self, reason: Drop) {
+        self.drops[reason as usize].add(1);
+    }
+
+    /// How often something was dropped for `reason`.
+    pub fn dropped(&self, reason: Drop) -> u64 {
+        self.drops[reason as usize].get()
+    }
+}
+
+macro_rules! drops {
+    ($($(#[$doc:meta])* $variant:ident => $label:literal;)*) => {
+        /// Why a datagram, packet or request came to nothing.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Drop { $($(#[$doc])* $variant,)* }
+
+        impl Drop {
+            /// Every reason there is.
+            pub const ALL: [Drop; [$($label),*].len()] = [$(Drop::$variant),*];
+
+            /// The reason as a metric label.
+            pub fn label(self) -> &'static str {
+                match self { $(Drop::$variant => $label,)* }
+            }
+        }
+    };
+}
+
+drops! {
+    /// The first byte belongs to no protocol of RFC 7983.
+    Garbage => "garbage";
+    /// RTP, RTCP or DTLS from an address that no authenticated check came from.
+    UnknownAddress => "unknown_address";
+    /// STUN that does not parse or is not a binding request.
+    StunMalformed => "stun_malformed";
+    /// A check with a user name that no transport has.
+    StunUnknownUser => "stun_unknown_user";
+    /// A check with a wrong or missing message integrity.
+    StunUnauthenticated => "stun_unauthenticated";
+    /// More DTLS datagrams than a handshake or a data channel needs.
+    DatagramRate => "datagram_rate";
+    /// Events wait and nobody takes them.
+    EventsFull => "events_full";
+    /// Media before the keys.
+    NoKeys => "no_keys";
+    /// Not RTP, or its lengths contradict each other.
+    RtpMalformed => "rtp_malformed";
+    /// The authentication tag is wrong.
+    Unauthenticated => "unauthenticated";
+    /// Seen before, or older than the replay window.
+    Replayed => "replayed";
+    /// RTCP that does not parse.
+    RtcpMalformed => "rtcp_malformed";
+    /// Neither SSRC nor mid, rid or payload type lead to a track.
+    UnknownSsrc => "unknown_ssrc";
+    /// The transport sends more SSRCs than the table holds.
+    TooManySsrcs => "too_many_ssrcs";
+    /// A payload type that was not negotiated for the track.
+    UnknownPayloadType => "unknown_payload_type";
+    /// A payload descriptor that does not parse.
+    PayloadMalformed => "payload_malformed";
+    /// The same packet by another way (RTX and original), or too old to tell.
+    Duplicate => "duplicate";
+    /// A retransmission that cannot be unwrapped, or padding on a retransmission stream.
+    RtxEmpty => "rtx_empty";
+    /// The subscriber does not take this codec.
+    CodecNotTaken => "codec_not_taken";
+    /// Late, and from before the keyframe that the subscription started or switched at.
+    BeforeKeyframe => "before_keyframe";
+    /// Late, and its number is no longer known.
+    TooLate => "too_late";
+    /// More forwarded packets than fit before `flush`.
+    OutgoingFull => "outgoing_full";
+    /// Every send buffer is with the kernel.
+    NoSendBuffer => "no_send_buffer";
+    /// The subscriber has no keys or no address (yet, or any more).
+    NotReady => "not_ready";
+    /// Larger than a datagram may be.
+    TooLarge => "too_large";
+    /// Protection failed.
+    Protect => "protect";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_has_its_own_label_and_place() {
+        let counters = Counters::default();
+        counters.drop(Drop::Garbage);
+        counters.drop(Drop::Protect);
+        let mut seen = Vec::new();
+        counters.for_each(|name, reason, value| seen.push((name, reason, value)));
+        assert!(seen.contains(&("weir_shard_dropped_total", "garbage", 1)));
+        assert!(seen.contains(&("weir_shard_dropped_total", "protect", 1)));
+        let mut names: Vec<_> = seen.iter().map(|(name, reason, _)| (*name, *reason)).collect();
+        let all = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), all);
+    }
+}

@@ -1,0 +1,157 @@
+//! Every limit of a shard, with what more and what less of it costs.
+//!
+//! A full table drops, counts the reason, and never grows.
+
+use std::time::Duration;
+
+// ── Memory ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/// One receive buffer: the runtime's header of a multishot `recvmsg` (16), an address (28), a datagram of an Ethernet
+/// frame (1500), and slack for padding behind it. Larger wastes memory for every packet of the history; smaller cuts datagrams.
+pub const RECEIVE_BUFFER_BYTES: usize = 2048;
+
+/// One send buffer: 26 datagrams of 1200 bytes. Longer runs gain little (0.14 µs a packet at 16 segments, 0.06 at 54) and
+/// cost cache; shorter runs cost a send each.
+pub const SEND_BUFFER_BYTES: usize = 32 * 1024;
+
+/// Linux takes at most 64 segments in one `UDP_SEGMENT` send (128 since 6.9).
+pub const SEGMENTS_MAX: usize = 64;
+
+/// Send buffers of one shard: 1024 × 32 KiB. The kernel holds a buffer for microseconds; the number covers one batch that
+/// goes to every transport. Untouched ones cost no memory.
+pub const SEND_BUFFERS: usize = 1024;
+
+/// Packets kept for retransmission on one shard: 8192 × 2 KiB = 16 MiB, half a second of 16 000 packets a second.
+/// More survives longer round trips, less leaves lost packets to keyframes.
+pub const HISTORY_PACKETS_MAX: usize = 8192;
+
+/// Packets of a video layer kept for retransmission: 5 s at 1.7 Mb/s, longer than a decoder waits for a packet.
+pub const HISTORY_VIDEO_PACKETS: usize = 1024;
+
+/// Packets of an audio layer kept: 5 s of 20 ms.
+pub const HISTORY_AUDIO_PACKETS: usize = 256;
+
+/// Packets kept of a layer that nobody is subscribed to: enough to start from a keyframe that arrives reordered.
+pub const HISTORY_IDLE_PACKETS: u64 = 32;
+
+/// Packets that one batch may hold besides the history. The runtime hands over at most this many before `flush`.
+pub const PACKETS_PER_BATCH_MAX: usize = 1024;
+
+/// Forwarded packets that may wait for `flush`. 1024 received × 64 subscribers; beyond it is dropped and counted.
+pub const OUTGOING_MAX: usize = 64 * 1024;
+
+// ── Tables ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/// Transports of one shard. A core forwards for some hundreds of participants; the rest is headroom for joins.
+pub const TRANSPORTS_MAX: usize = 4096;
+
+/// Tracks of one shard: camera, microphone, screen and its sound of every transport.
+pub const TRACKS_MAX: usize = 4 * TRANSPORTS_MAX;
+
+/// Subscriptions of one shard: 512 participants that see 64 tracks each. One costs about 25 KiB, most of it the ring of
+/// what was sent.
+pub const SUBSCRIPTIONS_MAX: usize = 32 * 1024;
+
+/// Addresses of one transport: IPv4 and IPv6 of two interfaces. A fifth replaces the one not checked for longest.
+pub const ADDRESSES_PER_TRANSPORT: usize = 4;
+
+/// SSRCs that one transport may send: 3 layers and 3 retransmission streams of a camera and of a few screen shares, and
+/// those they replace. An attacker who invents SSRCs reaches only this.
+pub const SSRCS_PER_TRANSPORT: usize = 64;
+
+/// An SSRC that was silent this long may be replaced when the table is full.
+pub const SSRC_IDLE: Duration = Duration::from_secs(10);
+
+/// Simulcast layers of one track. Browsers send three.
+pub const LAYERS_MAX: usize = 4;
+
+/// Subscriptions of one track on this shard.
+pub const SUBSCRIPTIONS_PER_TRACK: usize = 1024;
+
+/// Mid and rid in a header extension (RFC 8852 allows more; browsers use one or two).
+pub const MID_BYTES_MAX: usize = 16;
+
+/// One DTLS datagram: an Ethernet frame.
+pub const DATAGRAM_BYTES_MAX: usize = 1500;
+
+/// Events that wait for control. It is emptied at every wake-up; when full, DTLS datagrams are dropped (the peer repeats).
+pub const EVENTS_MAX: usize = 4096;
+
+/// DTLS datagrams of one transport passed on per second: a handshake has 10, data channel messages of 256 KiB have 250.
+pub const DATAGRAMS_PER_SECOND: u32 = 1000;
+
+// ── ICE ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/// RFC 7675 §5.1: consent ends 30 s after the last authenticated check.
+pub const CONSENT: Duration = Duration::from_secs(30);
+
+// ── Layers ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/// A layer that was silent this long while others flowed is given up. Browsers send 3 frames a second in the slowest
+/// screen-share layer; shorter would flap, longer shows as a freeze.
+pub const LAYER_SILENT: Duration = Duration::from_secs(2);
+
+/// How often the layers of a track are looked at while packets come.
+pub const LAYER_CHECK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// A keyframe whose first packet is this many packets behind the newest is still used; later ones are not, unless nothing
+/// has been sent yet.
+pub const KEYFRAME_LATE_PACKETS: u64 = 3;
+
+/// A switch whose timestamp would go back by more than this is refused and another keyframe asked for.
+pub const TIMESTAMP_REGRESSION: Duration = Duration::from_millis(50);
+
+/// Sender reports that place two layers further apart than this, compared with when their packets arrived, are not
+/// believed.
+pub const SENDER_REPORT_DISAGREEMENT: Duration = Duration::from_secs(1);
+
+// ── Keyframe requests ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+/// Between two requests to the same layer. Shorter makes encoders spend their rate on keyframes, longer freezes.
+pub const KEYFRAME_INTERVAL: Duration = Duration::from_millis(500);
+
+/// The same for the lowest layer: its keyframes are small, and it is what everyone falls back to.
+pub const KEYFRAME_INTERVAL_LOWEST: Duration = Duration::from_millis(200);
+
+// ── Retransmission ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/// A packet is not sent again sooner than this after the last time, even if the round trip is shorter.
+pub const RESEND_INTERVAL_MIN: Duration = Duration::from_millis(10);
+
+/// And never has to wait longer than this.
+pub const RESEND_INTERVAL_MAX: Duration = Duration::from_millis(100);
+
+/// A packet is sent again at most this often.
+pub const RESENDS_MAX: u8 = 3;
+
+/// More missing packets than this in one report mean one keyframe request instead.
+pub const NACK_LIST_MAX: usize = 250;
+
+/// Resends of one transport in one batch, so that a flood of NACKs costs no more than a burst.
+pub const RESENDS_PER_BATCH: u32 = 64;
+
+/// A hole in a publisher's numbers is reported missing after this time; packets that merely changed places have come by then.
+pub const NACK_REORDER: Duration = Duration::from_millis(10);
+
+/// And reported again each such interval.
+pub const NACK_RETRY: Duration = Duration::from_millis(100);
+
+/// At most this often.
+pub const NACK_TRIES_MAX: u8 = 10;
+
+/// And until it is this old.
+pub const NACK_AGE_MAX: Duration = Duration::from_secs(1);
+
+// ── Reports ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/// Transport-wide feedback goes out this often while packets come. 50 to 100 ms is what estimators are tuned for.
+pub const FEEDBACK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Packets of one feedback message; more are sent in another one.
+pub const FEEDBACK_PACKETS_MAX: usize = 400;
+
+/// Receiver and sender reports go out this often while packets flow.
+pub const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Timers are looked at no more often than this: finer costs wake-ups, coarser delays NACKs.
+pub const TICK: Duration = Duration::from_millis(5);
