@@ -28,6 +28,16 @@ impl ReceiveBuffer {
         Self { bytes, start: 0, len: 0, id }
     }
 
+    /// Takes the memory out, for a runtime that hands it to the kernel: while the kernel may write, no buffer has it.
+    pub fn into_memory(self) -> Box<[u8; RECEIVE_BUFFER_BYTES]> {
+        self.bytes
+    }
+
+    /// Puts memory back that came from [`ReceiveBuffer::into_memory`]; the range is empty until it is set.
+    pub fn from_memory(id: u16, bytes: Box<[u8; RECEIVE_BUFFER_BYTES]>) -> Self {
+        Self { bytes, start: 0, len: 0, id }
+    }
+
     /// What the ring runtime calls this buffer.
     pub fn id(&self) -> u16 {
         self.id
