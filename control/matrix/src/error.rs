@@ -6,7 +6,9 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// The operator's: the URL of the homeserver is not one.
-    #[error("homeserver URL {url:?} is not valid: {reason}; write for example \"https://matrix.example.org\"")]
+    #[error(
+        "homeserver URL {url:?} is not valid: {reason}; write for example \"https://matrix.example.org\""
+    )]
     BadUrl {
         /// The URL as configured.
         url: String,
@@ -24,7 +26,9 @@ pub enum ConnectError {
         reason: String,
     },
     /// The operator's: the homeserver does not accept the access token.
-    #[error("homeserver {url} refused the access token: {reason}; log in again and configure the new token")]
+    #[error(
+        "homeserver {url} refused the access token: {reason}; log in again and configure the new token"
+    )]
     BadToken {
         /// The homeserver.
         url: String,
