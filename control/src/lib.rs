@@ -1,1 +1,5 @@
 //! A focus for Matrix calls.
+
+pub mod authorise;
+pub mod conference;
+pub mod config;

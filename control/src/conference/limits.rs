@@ -1,0 +1,73 @@
+//! Every limit of the conferences, with what more and what less of it costs. A full table refuses, counts, and never grows.
+
+use std::time::Duration;
+
+/// What an operator may choose. Everything that is a rule and not a choice is a constant of this file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// Conferences at one time. One that is empty does not exist, so this bounds nothing that participants do not.
+    pub conferences_max: usize,
+    /// Participants of one conference. A conference lives on one shard; what one core forwards grows with the square of
+    /// those who all see each other.
+    pub participants_per_conference_max: usize,
+    /// Devices of one user in one conference. A user with many devices is rare; one with many more is an attack.
+    pub participants_per_user_max: usize,
+    /// Tracks that one participant publishes: camera, microphone, and a screen share with sound are 4, and a share that
+    /// starts while another stops makes 6.
+    pub tracks_per_participant_max: usize,
+    /// Tracks that one participant asks for, present and not yet present ones together. 64 others with sound and picture are 128.
+    pub subscriptions_per_participant_max: usize,
+    /// Invites that one user may send: per second in the long run, with a burst of [`INVITE_BURST_SECONDS`] times as many.
+    /// A client retries every 5 s.
+    pub invites_per_user_per_second: f64,
+    /// The same for all users of one homeserver together: a company that joins its morning meeting.
+    pub invites_per_homeserver_per_second: f64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            conferences_max: 1000,
+            participants_per_conference_max: 200,
+            participants_per_user_max: 8,
+            tracks_per_participant_max: 12,
+            subscriptions_per_participant_max: 512,
+            invites_per_user_per_second: 1.0,
+            invites_per_homeserver_per_second: 50.0,
+        }
+    }
+}
+
+/// A burst of invites is this many seconds' worth: one impatient user reloads five times, and then waits.
+pub const INVITE_BURST_SECONDS: f64 = 5.0;
+
+/// Users and homeservers whose invite rate is remembered, each. A full table forgets the one that was quiet longest,
+/// which gives it a fresh burst and nothing more.
+pub const RATES_MAX: usize = 4096;
+
+/// Call ids that are remembered after their call, so that a replayed invite cannot replace a newer leg: some minutes of
+/// a busy focus. Less lets older replays through; each costs about 200 bytes.
+pub const ENDED_CALLS_MAX: usize = 4096;
+
+/// Tracks that one `track_subscription` may name, both lists together: twice the most subscriptions, since clients name
+/// in each message all they want and all they do not want.
+pub const TRACKS_PER_REQUEST_MAX: usize = 2048;
+
+/// Data channel messages that one participant may send a second in the long run. A client that drags a tile's edge sends ten.
+pub const MESSAGES_PER_SECOND: f64 = 50.0;
+
+/// And in one burst: what has piled up while the network was away.
+pub const MESSAGES_BURST: f64 = 200.0;
+
+/// Bytes of an id that a client chooses (call, conference, device, stream, track). The specification allows 255 for ids of
+/// its own; more is only memory.
+pub const ID_BYTES_MAX: usize = 255;
+
+/// Snapshots to one participant are at least this far apart; changes in between are sent together at its end. Longer
+/// delays mute flags (100 ms is promised), shorter lets one participant's flood become everybody's.
+pub const SNAPSHOT_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Offers that are sent again when no answer comes, before the call is given up.
+pub const OFFER_ATTEMPTS_MAX: u32 = 3;
+
+const _: () = assert!(SNAPSHOT_INTERVAL.as_millis() < 100, "a mute flag reaches the others within 100 ms");

@@ -1,0 +1,243 @@
+//! What goes into and comes out of [`Conferences`](super::Conferences), in words that the driver can act on.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use weir_shard::{Command, TransportId};
+
+use super::ids::ParticipantId;
+
+/// How a to-device message travels; an answer travels as the invite did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Protection {
+    /// Readable to the homeservers; the sender's device is a claim.
+    Plain,
+    /// Olm-encrypted from device to device.
+    Olm,
+}
+
+/// Who sent a to-device message, as the homeservers (and Olm) vouch for it.
+#[derive(Clone, Copy, Debug)]
+pub struct Sender<'a> {
+    /// The authenticated user.
+    pub user_id: &'a str,
+    /// The authenticated device; known only for [`Protection::Olm`]. A message that claims another one is refused.
+    pub device_id: Option<&'a str>,
+    /// How the message travelled.
+    pub protection: Protection,
+    /// How long the message is known to have waited; zero if nothing is known. An invite older than its `lifetime` is
+    /// refused.
+    pub age: Duration,
+}
+
+/// What the driver tells about one transport. DTLS itself, and its keys, stay between the driver and the shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TransportInput {
+    /// The first authenticated connectivity check has arrived.
+    IceConnected,
+    /// A data channel can carry messages.
+    ChannelOpen {
+        /// Its SCTP stream.
+        channel: u16,
+        /// Its name; any will do.
+        label: String,
+    },
+    /// A text message has come.
+    Text {
+        /// The channel it came on.
+        channel: u16,
+        /// The whole message.
+        text: String,
+    },
+    /// A message has come that is not text.
+    Binary {
+        /// The channel it came on.
+        channel: u16,
+    },
+    /// The participant has closed a channel.
+    ChannelClosed {
+        /// The channel.
+        channel: u16,
+    },
+    /// The participant has been silent for longer than its consent lasts (RFC 7675).
+    ConsentLost,
+    /// DTLS or SCTP is over, a send queue is full, or the shard has refused the transport: it cannot carry a call.
+    Failed {
+        /// For the log.
+        reason: String,
+    },
+}
+
+/// Something for the driver to do, in this order.
+#[derive(Debug)]
+pub enum Output {
+    /// Send a to-device message.
+    ToDevice {
+        /// To whom.
+        to: ParticipantId,
+        /// Such as `m.call.answer`.
+        event_type: &'static str,
+        /// The whole content.
+        content: Value,
+        /// How it must travel.
+        protection: Protection,
+    },
+    /// Hand a command to a shard.
+    Shard {
+        /// Index of the shard.
+        shard: usize,
+        /// The command.
+        command: Command,
+    },
+    /// Make a DTLS association, always passive, for a transport that the shard already knows.
+    OpenTransport {
+        /// The new transport.
+        id: TransportId,
+        /// Index of the shard it lives on.
+        shard: usize,
+        /// What the participant's certificate must hash to.
+        remote_fingerprint: Fingerprint,
+    },
+    /// Send a text message on a data channel. If it cannot be queued, the transport has failed.
+    SendText {
+        /// The transport.
+        id: TransportId,
+        /// The SCTP stream.
+        channel: u16,
+        /// The message.
+        text: String,
+    },
+    /// Close the DTLS association; the command that removes the transport from its shard follows.
+    CloseTransport {
+        /// The transport.
+        id: TransportId,
+    },
+    /// Count something that was not done.
+    Refused {
+        /// Why.
+        reason: Refusal,
+    },
+}
+
+/// The hash of a certificate (RFC 8122).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fingerprint {
+    /// In lower case, such as `sha-256`.
+    pub algorithm: String,
+    /// The hash.
+    pub bytes: Vec<u8>,
+}
+
+/// Why something was not done. All are the sender's doing or a limit of the operator; none harms anybody else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Refusal {
+    /// A to-device message for another session than the focus's.
+    NotForFocus,
+    /// An encrypted message claims another device than the one it came from.
+    WrongDevice,
+    /// A content that is missing what it needs.
+    MalformedCall,
+    /// An invite whose lifetime is over.
+    Expired,
+    /// An invite with the id of a call that is or was here.
+    Duplicate,
+    /// The sender may not use this conference.
+    NotAuthorised,
+    /// More invites than the sender's user may send in a second.
+    TooManyInvitesOfUser,
+    /// More invites than the sender's homeserver may send in a second.
+    TooManyInvitesOfHomeserver,
+    /// The focus has all the conferences it may have.
+    TooManyConferences,
+    /// The conference has all the participants it may have.
+    TooManyParticipants,
+    /// The user has all the devices in the conference that it may have.
+    TooManyDevicesOfUser,
+    /// The focus is about to stop.
+    Draining,
+    /// A message about a call that is not here.
+    UnknownCall,
+    /// SDP that cannot be used.
+    BadSdp,
+    /// More tracks than a participant may publish.
+    TooManyTracks,
+    /// More subscriptions than a participant may have.
+    TooManySubscriptions,
+    /// More tracks in one message than a request may name.
+    RequestTooLong,
+    /// More data channel messages than a participant may send in a second.
+    TooManyMessages,
+    /// A data channel message that is not one of ours, or not JSON.
+    MalformedMessage,
+    /// A data channel message of an unknown type.
+    UnknownMessage,
+    /// A binary data channel message.
+    BinaryMessage,
+    /// A second data channel, or a message on one.
+    SecondChannel,
+    /// A subscription to a track of the subscriber's own.
+    OwnTrack,
+    /// An answer where no offer is waiting for one.
+    UnexpectedAnswer,
+}
+
+impl Refusal {
+    /// The label of the counter.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::NotForFocus => "not_for_focus",
+            Self::WrongDevice => "wrong_device",
+            Self::MalformedCall => "malformed_call",
+            Self::Expired => "expired",
+            Self::Duplicate => "duplicate",
+            Self::NotAuthorised => "not_authorised",
+            Self::TooManyInvitesOfUser => "too_many_invites_of_user",
+            Self::TooManyInvitesOfHomeserver => "too_many_invites_of_homeserver",
+            Self::TooManyConferences => "too_many_conferences",
+            Self::TooManyParticipants => "too_many_participants",
+            Self::TooManyDevicesOfUser => "too_many_devices_of_user",
+            Self::Draining => "draining",
+            Self::UnknownCall => "unknown_call",
+            Self::BadSdp => "bad_sdp",
+            Self::TooManyTracks => "too_many_tracks",
+            Self::TooManySubscriptions => "too_many_subscriptions",
+            Self::RequestTooLong => "request_too_long",
+            Self::TooManyMessages => "too_many_messages",
+            Self::MalformedMessage => "malformed_message",
+            Self::UnknownMessage => "unknown_message",
+            Self::BinaryMessage => "binary_message",
+            Self::SecondChannel => "second_channel",
+            Self::OwnTrack => "own_track",
+            Self::UnexpectedAnswer => "unexpected_answer",
+        }
+    }
+}
+
+/// Why the focus ends a call, as the participant is told in `m.call.hangup`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HangupReason {
+    /// No pong in time, or the data channel never opened.
+    KeepAliveTimeout,
+    /// The transport is gone.
+    IceFailed,
+    /// The user left the call or the room, or was removed.
+    UserHangup,
+    /// The focus stops or has been restarted; calling again is welcome.
+    Restarting,
+    /// An offer was never answered.
+    UnknownError,
+}
+
+impl HangupReason {
+    /// As on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::KeepAliveTimeout => "keep_alive_timeout",
+            Self::IceFailed => "ice_failed",
+            Self::UserHangup => "user_hangup",
+            Self::Restarting => "org.matrix.msc3898.focus_restarting",
+            Self::UnknownError => "unknown_error",
+        }
+    }
+}
