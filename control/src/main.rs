@@ -1,1 +1,77 @@
-fn main() {}
+//! The binary `weir`: reads the configuration, runs one focus, stops it on SIGINT or SIGTERM.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+use weir::{config::Config, focus::Focus};
+
+/// Exit code of a configuration that cannot be used.
+const EXIT_CONFIG: u8 = 2;
+
+/// A focus for Matrix calls (MSC3898).
+///
+/// Every key of the configuration file can be overridden by an environment variable, for example WEIR_MATRIX_PASSWORD for
+/// `password` in `[matrix]`.
+#[derive(Debug, Parser)]
+#[command(name = "weir", version)]
+struct Arguments {
+    /// The configuration, a TOML file; docs/weir.example.toml has every key.
+    #[arg(long, value_name = "FILE", default_value = "/etc/weir/weir.toml")]
+    config: PathBuf,
+    /// Reads the configuration, says what is wrong with it, and exits with 0 if nothing is and with 2 otherwise.
+    #[arg(long)]
+    check_config: bool,
+    /// What is logged, as in RUST_LOG: a level, or `target=level` pairs.
+    #[arg(long, value_name = "FILTER", env = "WEIR_LOG", default_value = "info,matrix_sdk=warn,matrix_sdk_crypto=warn")]
+    log: String,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let filter = match EnvFilter::try_new(&arguments.log) {
+        Ok(filter) => filter,
+        Err(error) => {
+            eprintln!("weir: --log {:?}: {error}", arguments.log);
+            return ExitCode::from(EXIT_CONFIG);
+        }
+    };
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let config = match Config::load(&arguments.config) {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("weir: {}: {error}", arguments.config.display());
+            return ExitCode::from(EXIT_CONFIG);
+        }
+    };
+    if arguments.check_config {
+        println!("{}: the configuration is valid", arguments.config.display());
+        return ExitCode::SUCCESS;
+    }
+    match run(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("weir: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[tokio::main]
+async fn run(config: Config) -> anyhow::Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let focus = tokio::select! {
+        focus = Focus::start(config) => focus?,
+        _ = interrupt.recv() => return Ok(()),
+        _ = terminate.recv() => return Ok(()),
+    };
+    tokio::select! {
+        _ = interrupt.recv() => tracing::info!("interrupted: hanging up"),
+        _ = terminate.recv() => tracing::info!("told to stop: hanging up"),
+        () = focus.ended() => anyhow::bail!("the focus ended by itself; the log says why"),
+    }
+    focus.shutdown().await;
+    Ok(())
+}

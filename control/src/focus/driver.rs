@@ -1,0 +1,337 @@
+//! The loop that carries messages between Matrix, the conferences, the associations and the shards.
+//!
+//! **After every wake-up everything is drained: shards, associations, conferences, in a circle until nobody has more to
+//! say.** It decides nothing about calls; who may call is `authorise`'s, what happens then is `conference`'s.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use tokio::{
+    sync::{Notify, mpsc, oneshot},
+    task::JoinSet,
+    time::{MissedTickBehavior, interval, sleep_until, timeout},
+};
+use weir_matrix::{Device, Incoming};
+use weir_shard::Event;
+
+use super::{
+    associations::{Associations, Outcome},
+    invites::{PendingInvite, PendingInvites},
+    live_calls::LiveCalls,
+    metrics::Metrics,
+    shards::Shard,
+};
+use crate::{
+    authorise::Authoriser,
+    conference::{Conferences, HangupReason, Output, ParticipantId, Protection, Refusal, Sender, TransportInput},
+    http::Readiness,
+};
+use weir_signal::call::{Body, Message};
+
+/// Events of one shard handled before the others get their turn.
+const EVENTS_PER_TURN: usize = 256;
+
+/// How long messages may still be sent after the focus was told to stop: hang-ups that are lost cost their clients half a
+/// minute of a frozen picture; an operator waits this long for a homeserver that is gone.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// How often a command is offered again to a shard whose ring was full.
+const RETRY: Duration = Duration::from_millis(1);
+
+/// How often counters are exported.
+const EXPORT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// All that the driver owns.
+pub(super) struct Driver {
+    pub(super) conferences: Conferences,
+    pub(super) authoriser: Authoriser,
+    pub(super) device: Device,
+    pub(super) incoming: mpsc::Receiver<Incoming>,
+    pub(super) shards: Vec<Shard>,
+    pub(super) wake: Arc<Notify>,
+    pub(super) associations: Associations,
+    pub(super) pending: PendingInvites,
+    pub(super) live_calls: LiveCalls,
+    pub(super) readiness: Readiness,
+    pub(super) metrics: Metrics,
+    pub(super) sending: JoinSet<bool>,
+    pub(super) to_device_received: u64,
+    pub(super) to_device_failed: u64,
+}
+
+impl Driver {
+    /// Runs until `stop` is used or dropped, then hangs up every call and stops the shards.
+    pub(super) async fn run(mut self, mut stop: oneshot::Receiver<()>) {
+        let mut export = interval(EXPORT_INTERVAL);
+        export.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.hang_up_left_behind();
+        loop {
+            let deadline = self.next_deadline();
+            tokio::select! {
+                _ = &mut stop => break,
+                incoming = self.incoming.recv() => match incoming {
+                    Some(incoming) => self.handle_incoming(incoming),
+                    None => break,
+                },
+                () = self.wake.notified() => {}
+                () = sleep_until(deadline.into()) => self.handle_timeouts(),
+                _ = export.tick() => self.export(),
+                Some(sent) = self.sending.join_next() => self.count_sent(sent.unwrap_or(false)),
+            }
+            self.pump();
+        }
+        self.stop().await;
+    }
+
+    /// When something is due, at the latest; a minute if nothing is.
+    fn next_deadline(&self) -> Instant {
+        let now = Instant::now();
+        let behind = self.shards.iter().any(Shard::is_behind).then(|| now + RETRY);
+        let expiry = self.authoriser.poll_timeout().map(|at| now + at.saturating_sub(unix_now()));
+        [
+            self.conferences.poll_timeout(),
+            self.associations.poll_timeout(),
+            self.pending.poll_timeout(),
+            behind,
+            expiry,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+        .unwrap_or(now + Duration::from_secs(60))
+    }
+
+    fn handle_timeouts(&mut self) {
+        let now = Instant::now();
+        self.authoriser.handle_timeout(unix_now());
+        self.conferences.handle_timeout(now);
+        self.associations.handle_timeout(now);
+        for invite in self.pending.take_expired(now) {
+            self.refuse(&invite, Refusal::NotAuthorised, now);
+        }
+    }
+
+    fn handle_incoming(&mut self, incoming: Incoming) {
+        match incoming {
+            Incoming::ToDevice { sender, event_type, content, protection, sender_device } => {
+                self.to_device_received += 1;
+                let Ok(message) = Message::parse(&event_type, &content) else {
+                    self.metrics.refused(Refusal::MalformedCall);
+                    return;
+                };
+                let invite = PendingInvite { sender, sender_device, protection: protection.into(), message };
+                self.handle_call(invite);
+            }
+            Incoming::CallState { room_id, event_type, state_key, sender, content } => {
+                let now = unix_now();
+                self.authoriser.handle_call_state(&room_id, &event_type, &state_key, &sender, &content, now);
+                self.retry_pending();
+            }
+            Incoming::Membership { room_id, user_id, joined: true } => {
+                self.authoriser.handle_joined(&room_id, &user_id);
+                self.retry_pending();
+            }
+            Incoming::Membership { room_id, user_id, joined: false } => {
+                self.authoriser.handle_left(&room_id, &user_id);
+            }
+            Incoming::SyncUp => {
+                tracing::info!("the homeserver answers");
+                self.readiness.set(true);
+            }
+            Incoming::SyncDown { error } => {
+                tracing::warn!(%error, "the homeserver does not answer; running calls go on");
+                self.readiness.set(false);
+            }
+        }
+    }
+
+    fn handle_call(&mut self, call: PendingInvite) {
+        let now = Instant::now();
+        let is_invite = matches!(call.message.body, Body::Invite(_));
+        if is_invite && !self.authoriser.may(&call.sender, &call.message.envelope.conf_id) {
+            if let Some(refused) = self.pending.push(call, now) {
+                self.refuse(&refused, Refusal::NotAuthorised, now);
+            }
+            return;
+        }
+        let sender = call.sender();
+        self.conferences.handle_call(sender, call.message.clone(), now);
+    }
+
+    /// Invites may overtake the room state that allows them: they wait a little, and are looked at again on every change.
+    fn retry_pending(&mut self) {
+        let now = Instant::now();
+        let authoriser = &self.authoriser;
+        let allowed = self.pending.take_if(|call| authoriser.may(&call.sender, &call.message.envelope.conf_id));
+        for call in allowed {
+            self.conferences.handle_call(call.sender(), call.message.clone(), now);
+        }
+    }
+
+    fn refuse(&mut self, call: &PendingInvite, reason: Refusal, now: Instant) {
+        self.conferences.refuse_call(call.sender(), &call.message, reason, now);
+    }
+
+    /// Moves everything that is waiting, until nobody has more to say.
+    fn pump(&mut self) {
+        let now = Instant::now();
+        for index in 0..self.shards.len() {
+            self.shards[index].flush();
+            self.shards[index].clear_wakeup();
+            self.handle_events(index, now);
+        }
+        while let Some(gone) = self.authoriser.poll_gone() {
+            self.conferences.handle_member_gone(&gone.conf_id, &gone.user_id, gone.device_id.as_deref(), now);
+        }
+        self.settle(now);
+    }
+
+    /// Takes the events of one shard. A shard that has more than a turn's worth comes again after the others: only an
+    /// empty ring arms its next wake-up.
+    fn handle_events(&mut self, index: usize, now: Instant) {
+        for _ in 0..EVENTS_PER_TURN {
+            let Some(event) = self.shards[index].poll_event() else { return };
+            self.handle_event(event, now);
+            self.settle(now);
+        }
+        self.wake.notify_one();
+    }
+
+    /// Lets associations and conferences talk until both are quiet.
+    fn settle(&mut self, now: Instant) {
+        loop {
+            if let Some(outcome) = self.associations.poll_outcome() {
+                match outcome {
+                    Outcome::Shard { shard, command } => self.shards[shard].send(command),
+                    Outcome::Conference { id, input } => self.conferences.handle_transport(id, input, now),
+                }
+            } else if let Some(output) = self.conferences.poll_output() {
+                self.carry_out(output, now);
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn handle_event(&mut self, event: Event, now: Instant) {
+        match event {
+            Event::IceConnected { id, .. } => {
+                self.conferences.handle_transport(id, TransportInput::IceConnected, now);
+            }
+            Event::RemoteChanged { .. } => {}
+            Event::Datagram { id, datagram } => self.associations.handle_datagram(id, &datagram, now),
+            Event::ConsentLost { id } => {
+                self.conferences.handle_transport(id, TransportInput::ConsentLost, now);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, output: Output, now: Instant) {
+        match output {
+            Output::ToDevice { to, event_type, content, protection } => {
+                self.send_to_device(&to, event_type, content, protection);
+            }
+            Output::Shard { shard, command } => self.shards[shard].send(command),
+            Output::OpenTransport { id, shard, remote_fingerprint } => {
+                match weir_transport::Fingerprint::try_from(remote_fingerprint) {
+                    Ok(fingerprint) => self.associations.open(id, shard, fingerprint, now),
+                    Err(error) => {
+                        let input = TransportInput::Failed { reason: error.to_string() };
+                        self.conferences.handle_transport(id, input, now);
+                    }
+                }
+            }
+            Output::SendText { id, channel, text } => self.associations.send_text(id, channel, &text, now),
+            Output::CloseTransport { id } => self.associations.close(id, now),
+            Output::Refused { reason } => self.metrics.refused(reason),
+        }
+    }
+
+    /// Starts to send; the device keeps the order of the calls to one recipient.
+    fn send_to_device(
+        &mut self,
+        to: &ParticipantId,
+        event_type: &'static str,
+        content: serde_json::Value,
+        protection: Protection,
+    ) {
+        let sent = self.device.send_to_device(&to.user_id, &to.device_id, event_type, content, protection.into());
+        let to = to.clone();
+        self.sending.spawn(async move {
+            match sent.await {
+                Ok(()) => true,
+                Err(error) => {
+                    tracing::warn!(%to, event_type, %error, "a to-device message was not sent");
+                    false
+                }
+            }
+        });
+    }
+
+    fn count_sent(&mut self, sent: bool) {
+        self.to_device_failed += u64::from(!sent);
+    }
+
+    fn hang_up_left_behind(&mut self) {
+        for (to, message, protection) in self.live_calls.take_left_behind(self.device.device_id()) {
+            self.send_to_device(&to, message.event_type(), message.content(), protection);
+        }
+    }
+
+    fn export(&mut self) {
+        let live = self.conferences.live_calls();
+        let conferences: std::collections::BTreeSet<_> = live.iter().map(|call| &call.conf_id).collect();
+        self.metrics.gauge("weir_conferences", conferences.len() as f64);
+        self.metrics.gauge("weir_participants", live.len() as f64);
+        self.metrics.gauge("weir_transports", self.associations.len() as f64);
+        self.metrics.gauge("weir_matrix_up", f64::from(u8::from(self.readiness.get())));
+        self.metrics.counter("weir_to_device_received_total", Vec::new(), self.to_device_received);
+        self.metrics.counter("weir_to_device_failed_total", Vec::new(), self.to_device_failed);
+        self.metrics.counter("weir_dtls_failed_total", Vec::new(), self.associations.failed());
+        self.metrics.export_refusals();
+        for (index, shard) in self.shards.iter().enumerate() {
+            self.metrics.export_shard(index, shard.handle().counters());
+        }
+        self.live_calls.save(live);
+    }
+
+    /// Hangs up every call, gives the hang-ups a moment, and stops the shards.
+    async fn stop(mut self) {
+        self.readiness.set(false);
+        self.conferences.hang_up_all(HangupReason::Restarting, Instant::now());
+        self.pump();
+        let farewell = async {
+            while let Some(sent) = self.sending.join_next().await {
+                if !sent.unwrap_or(false) {
+                    tracing::warn!("a client was not told that its call is over");
+                }
+            }
+        };
+        if timeout(FAREWELL, farewell).await.is_err() {
+            tracing::warn!("the homeserver did not take all hang-ups in time");
+        }
+        self.live_calls.save(self.conferences.live_calls());
+        self.device.shutdown().await;
+        for shard in self.shards {
+            shard.shutdown().await;
+        }
+    }
+}
+
+/// The wall clock; before 1970 it is 1970.
+pub(super) fn unix_now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+impl PendingInvite {
+    fn sender(&self) -> Sender<'_> {
+        Sender {
+            user_id: &self.sender,
+            device_id: self.sender_device.as_deref(),
+            protection: self.protection,
+            age: Duration::ZERO,
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Counters for `/metrics`: the shards' own, read once a second, and those of control.
+//!
+//! Each focus has its own recorder instead of the process-wide one, so that several can run in one process. No label ever
+//! holds a user's input.
+
+use std::collections::BTreeMap;
+
+use metrics::{Key, KeyName, Label, Level, Metadata, Recorder};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+use weir_shard::Counters;
+
+use crate::conference::Refusal;
+
+/// What every metric's name starts with.
+const METADATA: Metadata<'static> = Metadata::new("weir", Level::INFO, None);
+
+/// The metrics of one focus.
+pub(super) struct Metrics {
+    recorder: PrometheusRecorder,
+    refusals: BTreeMap<Refusal, u64>,
+}
+
+impl Metrics {
+    pub(super) fn new() -> Self {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        describe(&recorder);
+        Self { recorder, refusals: BTreeMap::new() }
+    }
+
+    /// Renders what was last exported.
+    pub(super) fn handle(&self) -> PrometheusHandle {
+        self.recorder.handle()
+    }
+
+    /// Counts a request that was not carried out.
+    pub(super) fn refused(&mut self, reason: Refusal) {
+        *self.refusals.entry(reason).or_default() += 1;
+    }
+
+    /// Exports the refusals that were counted.
+    pub(super) fn export_refusals(&self) {
+        for (reason, count) in &self.refusals {
+            self.counter("weir_refusals_total", vec![Label::new("reason", reason.label())], *count);
+        }
+    }
+
+    /// Exports the counters of one shard.
+    pub(super) fn export_shard(&self, shard: usize, counters: &Counters) {
+        counters.for_each(|name, reason, value| {
+            let mut labels = vec![Label::new("shard", shard.to_string())];
+            if !reason.is_empty() {
+                labels.push(Label::new("reason", reason));
+            }
+            self.counter(name, labels, value);
+        });
+    }
+
+    /// Exports a level, such as the number of participants.
+    pub(super) fn gauge(&self, name: &'static str, value: f64) {
+        self.recorder.register_gauge(&Key::from_static_name(name), &METADATA).set(value);
+    }
+
+    /// Exports a counter that somebody else counts up.
+    pub(super) fn counter(&self, name: &'static str, labels: Vec<Label>, value: u64) {
+        self.recorder.register_counter(&Key::from_parts(name, labels), &METADATA).absolute(value);
+    }
+}
+
+fn describe(recorder: &PrometheusRecorder) {
+    let gauges = [
+        ("weir_conferences", "Conferences with at least one participant."),
+        ("weir_participants", "Participants over all conferences."),
+        ("weir_transports", "Transports with a DTLS association, connected or connecting."),
+        ("weir_matrix_up", "1 if the last sync with the homeserver succeeded."),
+    ];
+    for (name, text) in gauges {
+        recorder.describe_gauge(KeyName::from_const_str(name), None, text.into());
+    }
+    let counters = [
+        ("weir_refusals_total", "Requests that were not carried out, by reason."),
+        ("weir_to_device_received_total", "To-device messages about calls that arrived."),
+        ("weir_to_device_failed_total", "To-device messages that could not be sent."),
+        ("weir_dtls_failed_total", "DTLS or SCTP associations that ended by a fault."),
+    ];
+    for (name, text) in counters {
+        recorder.describe_counter(KeyName::from_const_str(name), None, text.into());
+    }
+}
