@@ -1,5 +1,17 @@
-//! A focus for Matrix calls.
+//! A focus for Matrix calls: everything of the binary `weir`, for it and for those who run a focus inside their own process.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`config`] | what the operator says |
+//! | [`authorise`] | who may use the focus; pure |
+//! | [`conference`] | who is in which call, what they publish, who gets what; pure |
+//! | [`focus`] | a running focus: the loop between Matrix, conferences, DTLS and shards |
+//! | [`http`] | health, metrics, the page |
+// The futures of matrix-sdk nest deeply.
+#![recursion_limit = "256"]
 
 pub mod authorise;
 pub mod conference;
 pub mod config;
+pub mod focus;
+pub mod http;

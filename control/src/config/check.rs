@@ -1,0 +1,143 @@
+//! Values that parse and still cannot be used.
+
+use std::{collections::BTreeSet, fmt};
+
+use super::{Config, LimitsSection, Matrix, Media, PolicyName};
+
+/// One value that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistake {
+    /// Such as `media.listen`.
+    pub key: &'static str,
+    /// As configured; empty for secrets.
+    pub value: String,
+    /// What would be right.
+    pub expected: String,
+}
+
+impl Mistake {
+    fn new(key: &'static str, value: impl fmt::Debug, expected: impl Into<String>) -> Self {
+        Self { key, value: format!("{value:?}"), expected: expected.into() }
+    }
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.value.is_empty() {
+            write!(f, "{}: {}", self.key, self.expected)
+        } else {
+            write!(f, "{} = {}: {}", self.key, self.value, self.expected)
+        }
+    }
+}
+
+/// All mistakes, a line each.
+pub(super) fn list(mistakes: &[Mistake]) -> String {
+    let lines: Vec<String> = mistakes.iter().map(Mistake::to_string).collect();
+    lines.join("\n")
+}
+
+/// Everything that is wrong.
+pub(super) fn check(config: &Config) -> Vec<Mistake> {
+    let mut mistakes = Vec::new();
+    check_matrix(&config.matrix, &mut mistakes);
+    check_media(&config.media, &mut mistakes);
+    check_authorisation(config, &mut mistakes);
+    check_limits(&config.limits, &mut mistakes);
+    mistakes
+}
+
+fn check_matrix(matrix: &Matrix, mistakes: &mut Vec<Mistake>) {
+    if !matrix.homeserver.starts_with("https://") && !matrix.homeserver.starts_with("http://") {
+        let expected = "must be a URL such as \"https://matrix.example.org\"";
+        mistakes.push(Mistake::new("matrix.homeserver", &matrix.homeserver, expected));
+    }
+    if matrix.user.is_empty() || (matrix.user.starts_with('@') && !matrix.user.contains(':')) {
+        let expected = "must be a user id such as \"@focus:example.org\" or its localpart \"focus\"";
+        mistakes.push(Mistake::new("matrix.user", &matrix.user, expected));
+    }
+    if matrix.password.is_some() == matrix.access_token.is_some() {
+        mistakes.push(Mistake {
+            key: "matrix.password",
+            value: String::new(),
+            expected: "give either matrix.password or matrix.access_token".to_owned(),
+        });
+    }
+}
+
+fn check_media(media: &Media, mistakes: &mut Vec<Mistake>) {
+    let v4 = media.listen.iter().filter(|address| address.is_ipv4()).count();
+    if media.listen.is_empty() || v4 > 1 || media.listen.len() - v4 > 1 {
+        let expected = "must be one IPv4 address, one IPv6 address, or one of each";
+        mistakes.push(Mistake::new("media.listen", &media.listen, expected));
+    }
+    let shards = media.shard_count();
+    for address in &media.listen {
+        let family_advertised = media.advertise.iter().any(|ip| ip.is_ipv4() == address.is_ipv4());
+        if address.ip().is_unspecified() && !family_advertised && !media.advertise.is_empty() {
+            let expected = format!("must have an address of the same family as {address} in media.listen");
+            mistakes.push(Mistake::new("media.advertise", &media.advertise, expected));
+        }
+        if address.port() != 0 && usize::from(address.port()) + shards > 65_536 {
+            let expected = format!("must leave room for the ports of {shards} shards");
+            mistakes.push(Mistake::new("media.listen", address, expected));
+        }
+    }
+    for ip in &media.advertise {
+        if ip.is_unspecified() || !media.listen.iter().any(|address| address.is_ipv4() == ip.is_ipv4()) {
+            let expected = "must be an address that clients can reach, of a family in media.listen";
+            mistakes.push(Mistake::new("media.advertise", ip, expected));
+        }
+    }
+    if media.shards.is_some_and(|shards| shards == 0 || shards > SHARDS_MAX) {
+        let expected = format!("must be from 1 to {SHARDS_MAX}; leave it out for one for each core but one");
+        mistakes.push(Mistake::new("media.shards", media.shards.unwrap_or_default(), expected));
+    }
+    let distinct: BTreeSet<&usize> = media.cores.iter().collect();
+    if !media.cores.is_empty() && (media.cores.len() != shards || distinct.len() != shards) {
+        let expected = format!("must name a different core for each of the {shards} shards");
+        mistakes.push(Mistake::new("media.cores", &media.cores, expected));
+    }
+}
+
+/// More shards than any machine that this is for has cores.
+const SHARDS_MAX: usize = 256;
+
+fn check_authorisation(config: &Config, mistakes: &mut Vec<Mistake>) {
+    let authorisation = &config.authorisation;
+    match authorisation.policy {
+        PolicyName::Homeservers if authorisation.homeservers.is_empty() => {
+            let expected = "must list server names such as \"example.org\" when policy = \"homeservers\"";
+            mistakes.push(Mistake::new("authorisation.homeservers", &authorisation.homeservers, expected));
+        }
+        PolicyName::Open if !authorisation.i_know => {
+            let expected = "lets everybody use this focus; if that is what you want, set authorisation.i_know = true";
+            mistakes.push(Mistake::new("authorisation.policy", "open", expected));
+        }
+        _ => {}
+    }
+}
+
+fn check_limits(limits: &LimitsSection, mistakes: &mut Vec<Mistake>) {
+    let counts = [
+        ("limits.conferences_max", limits.conferences_max),
+        ("limits.participants_per_conference_max", limits.participants_per_conference_max),
+        ("limits.participants_per_user_max", limits.participants_per_user_max),
+        ("limits.tracks_per_participant_max", limits.tracks_per_participant_max),
+        ("limits.subscriptions_per_participant_max", limits.subscriptions_per_participant_max),
+    ];
+    for (key, value) in counts {
+        if value == 0 {
+            mistakes.push(Mistake::new(key, value, "must be at least 1"));
+        }
+    }
+    let rates = [
+        ("limits.invites_per_user_per_second", limits.invites_per_user_per_second),
+        ("limits.invites_per_homeserver_per_second", limits.invites_per_homeserver_per_second),
+    ];
+    for (key, value) in rates {
+        if !(value.is_finite() && value > 0.0) {
+            mistakes.push(Mistake::new(key, value, "must be greater than 0"));
+        }
+    }
+}

@@ -1,0 +1,92 @@
+use super::*;
+
+const EXAMPLE: &str = include_str!("../../../docs/weir.example.toml");
+
+const SMALLEST: &str = r#"
+[matrix]
+homeserver = "https://matrix.example.org"
+user = "@focus:example.org"
+password = "correct horse"
+"#;
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    Config::parse(text, std::iter::empty())
+}
+
+fn error(text: &str) -> String {
+    parse(text).expect_err("a mistake").to_string()
+}
+
+fn with(environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Config::parse(SMALLEST, environment)
+}
+
+#[test]
+fn example_says_the_defaults() {
+    let example = parse(EXAMPLE).expect("the example");
+    let smallest = parse(SMALLEST).expect("the smallest configuration");
+    assert_eq!(format!("{:?}", example.media), format!("{:?}", smallest.media));
+    assert_eq!(format!("{:?}", example.authorisation), format!("{:?}", smallest.authorisation));
+    assert_eq!(format!("{:?}", example.http), format!("{:?}", smallest.http));
+    assert_eq!(format!("{:?}", example.limits), format!("{:?}", smallest.limits));
+    assert_eq!(example.matrix.store, smallest.matrix.store);
+    assert_eq!(example.matrix.rooms_max, smallest.matrix.rooms_max);
+}
+
+#[test]
+fn example_names_every_key() {
+    // The optional keys stand there as comments; uncommented, the file must still be readable.
+    let uncommented: Vec<&str> =
+        EXAMPLE.lines().map(|line| line.strip_prefix("#: ").unwrap_or(line)).collect();
+    let config = Config::parse(&uncommented.join("\n"), std::iter::empty());
+    let mistakes = config.expect_err("password and access token together").to_string();
+    assert_eq!(mistakes, "matrix.password: give either matrix.password or matrix.access_token");
+}
+
+#[test]
+fn unknown_key_is_named_with_its_line() {
+    let text = format!("{SMALLEST}\n[media]\nlisten_on = []\n");
+    let error = error(&text);
+    assert!(error.contains("listen_on") && error.contains("line 8"), "{error}");
+}
+
+#[test]
+fn environment_overrides_the_file() {
+    let config = with(&[
+        ("WEIR_MATRIX_USER", "other"),
+        ("WEIR_MEDIA_LISTEN", r#"["127.0.0.1:9000"]"#),
+        ("WEIR_HTTP_PAGE", "true"),
+        ("WEIR_LOG", "debug"),
+    ])
+    .expect("valid");
+    assert_eq!(config.matrix.user, "other");
+    assert_eq!(config.media.listen, ["127.0.0.1:9000".parse().expect("an address")]);
+    assert!(config.http.page);
+}
+
+#[test]
+fn mistakes_name_key_value_and_what_would_be_right() {
+    let text = format!("{SMALLEST}\n[authorisation]\npolicy = \"open\"\n[limits]\nconferences_max = 0\n");
+    assert_eq!(
+        error(&text),
+        "authorisation.policy = \"open\": lets everybody use this focus; if that is what you want, set \
+         authorisation.i_know = true\nlimits.conferences_max = 0: must be at least 1"
+    );
+}
+
+#[test]
+fn media_addresses_must_fit_together() {
+    let error = |media: &str| error(&format!("{SMALLEST}\n[media]\nshards = 2\n{media}\n"));
+    assert!(error("listen = []").starts_with("media.listen = []"));
+    assert!(error("listen = [\"10.0.0.1:1\", \"10.0.0.2:1\"]").contains("one of each"));
+    assert!(error("listen = [\"10.0.0.1:65535\"]").contains("ports of 2 shards"));
+    assert!(error("advertise = [\"::1\"]").contains("of a family in media.listen"));
+    assert!(error("cores = [1, 1]").contains("a different core for each of the 2 shards"));
+}
+
+#[test]
+fn secrets_are_not_printed() {
+    let config = parse(SMALLEST).expect("valid");
+    assert!(!format!("{config:?}").contains("correct horse"));
+}

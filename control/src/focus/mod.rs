@@ -1,0 +1,198 @@
+//! One running focus: its Matrix device, shards, associations and conferences, and the loop between them.
+//!
+//! [`Focus::start`] gives a focus that answers invites; it lives until [`Focus::shutdown`]. Several can run in one process.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `driver` | the loop |
+//! | `associations` | DTLS and data channels of all transports |
+//! | `shards` | the shards' ends of the rings |
+//! | `invites` | invites that overtook the room state that allows them |
+//! | `live_calls` | what a killed focus leaves behind |
+//! | `metrics` | what `/metrics` says |
+//! | `addresses` | what clients are told to send to |
+
+mod addresses;
+mod associations;
+mod convert;
+mod driver;
+mod invites;
+mod live_calls;
+mod metrics;
+mod shards;
+
+use std::{
+    net::SocketAddr,
+    os::unix::fs::DirBuilderExt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use anyhow::Context;
+use tokio::{
+    sync::{Notify, oneshot},
+    task::{JoinHandle, JoinSet},
+};
+use weir_transport::Certificate;
+
+use crate::{
+    authorise::{Authoriser, Policy},
+    conference::{Conferences, ParticipantId, Settings, Timing},
+    config::{Authorisation, Config, Matrix, PolicyName},
+    http::{Readiness, Server},
+};
+use associations::Associations;
+use driver::Driver;
+use invites::PendingInvites;
+use live_calls::LiveCalls;
+use metrics::Metrics;
+use shards::Shard;
+
+/// A running focus.
+#[derive(Debug)]
+pub struct Focus {
+    id: ParticipantId,
+    http: Server,
+    stop: oneshot::Sender<()>,
+    driver: Mutex<Option<JoinHandle<()>>>,
+    shard_threads: Vec<i32>,
+}
+
+impl Focus {
+    /// Starts shards and HTTP, logs in, and begins to answer.
+    ///
+    /// # Errors
+    /// Whatever cannot be had (an address in use, a core, io_uring, the homeserver, the store), with what to do about it.
+    /// Nothing is left running then.
+    pub async fn start(config: Config) -> anyhow::Result<Self> {
+        let metrics = Metrics::new();
+        let readiness = Readiness::default();
+        let wake = Arc::new(Notify::new());
+        let shards = start_shards(&config, &wake)?;
+        let http = Server::start(config.http.listen, config.http.page, readiness.clone(), metrics.handle())
+            .await
+            .with_context(|| format!("http.listen = {}: cannot listen", config.http.listen))?;
+        create_store(&config.matrix)?;
+        let (device, incoming) = weir_matrix::connect(device_config(&config.matrix)).await?;
+        let id = ParticipantId::new(device.user_id(), device.device_id());
+        let certificate = Certificate::generate()?;
+        let settings = Settings {
+            focus: id.clone(),
+            shards: shards
+                .iter()
+                .map(|shard| addresses::advertised(shard.handle().addresses(), &config.media.advertise))
+                .collect(),
+            fingerprint: certificate.fingerprint().into(),
+            limits: config.limits.limits(),
+            timing: Timing::default(),
+            seed: rand::random(),
+        };
+        tracing::info!(addresses = ?settings.shards, http = %http.address(), "listening");
+        let shard_threads = shards.iter().map(|shard| shard.handle().thread_id()).collect();
+        let driver = Driver {
+            conferences: Conferences::new(settings),
+            authoriser: Authoriser::new(policy(&config.authorisation), device.user_id()),
+            device,
+            incoming,
+            shards,
+            wake,
+            associations: Associations::new(certificate),
+            pending: PendingInvites::default(),
+            live_calls: LiveCalls::load(config.matrix.store.join("live_calls.json")),
+            readiness,
+            metrics,
+            sending: JoinSet::new(),
+            to_device_received: 0,
+            to_device_failed: 0,
+        };
+        let (stop, stopped) = oneshot::channel();
+        let driver = Mutex::new(Some(tokio::spawn(driver.run(stopped))));
+        Ok(Self { id, http, stop, driver, shard_threads })
+    }
+
+    /// The user and the device that clients call.
+    pub fn id(&self) -> &ParticipantId {
+        &self.id
+    }
+
+    /// Where health, metrics and the page are.
+    pub fn http_address(&self) -> SocketAddr {
+        self.http.address()
+    }
+
+    /// The kernel's thread ids of the shards.
+    pub fn shard_threads(&self) -> &[i32] {
+        &self.shard_threads
+    }
+
+    /// Waits until the focus has ended without being told to, which is a fault.
+    pub async fn ended(&self) {
+        let driver = self.driver.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(driver) = driver
+            && let Err(error) = driver.await
+        {
+            tracing::error!(%error, "the control loop ended");
+        }
+    }
+
+    /// Hangs up every call, stops the shards, and waits for it all.
+    pub async fn shutdown(self) {
+        // The driver that has ended already needs no telling.
+        let _ = self.stop.send(());
+        let driver = self.driver.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(driver) = driver
+            && let Err(error) = driver.await
+        {
+            tracing::error!(%error, "the control loop ended");
+        }
+        self.http.shutdown().await;
+    }
+}
+
+fn start_shards(config: &Config, wake: &Arc<Notify>) -> anyhow::Result<Vec<Shard>> {
+    let media = &config.media;
+    let mut shards = Vec::with_capacity(media.shard_count());
+    for index in 0..media.shard_count() {
+        let mut shard = weir_uring::Config::new(index, media.listen_of(index));
+        shard.core = media.core_of(index);
+        shard.shard.seed = rand::random();
+        shard.shard.unix_time = driver::unix_now();
+        let handle = weir_uring::spawn(shard).with_context(|| format!("shard {index}"))?;
+        shards.push(Shard::new(handle, Arc::clone(wake))?);
+    }
+    Ok(shards)
+}
+
+/// Makes the store's folder for nobody but this user.
+fn create_store(matrix: &Matrix) -> anyhow::Result<()> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&matrix.store)
+        .with_context(|| format!("matrix.store = {:?}: cannot be created", matrix.store))
+}
+
+fn device_config(matrix: &Matrix) -> weir_matrix::Config {
+    let login = match (&matrix.password, &matrix.access_token) {
+        (_, Some(token)) => weir_matrix::Login::AccessToken(token.expose().into()),
+        (password, None) => {
+            weir_matrix::Login::Password(password.as_ref().map_or("", |password| password.expose()).into())
+        }
+    };
+    let mut device = weir_matrix::Config::new(&matrix.homeserver, &matrix.user, login, &matrix.store);
+    device.store_passphrase = matrix.store_passphrase.as_ref().map(|passphrase| passphrase.expose().into());
+    device.device_id.clone_from(&matrix.device_id);
+    device.display_name.clone_from(&matrix.display_name);
+    device.invites = match matrix.rooms_max {
+        0 => weir_matrix::InvitePolicy::Ignore,
+        rooms_max => weir_matrix::InvitePolicy::Accept { rooms_max },
+    };
+    device
+}
+
+fn policy(authorisation: &Authorisation) -> Policy {
+    match authorisation.policy {
+        PolicyName::Membership => Policy::Membership,
+        PolicyName::Homeservers => Policy::Homeservers(authorisation.homeservers.clone()),
+        PolicyName::Open => Policy::Open,
+    }
+}
