@@ -1,0 +1,294 @@
+"""What must be true of a call between pages, in the order in which it is shown. Every function takes the world and the
+report, asks the pages and notes what it found.
+
+Not here: how a page is asked (page.py), what surrounds the pages (world.py).
+"""
+
+import statistics
+import time
+
+import synapse
+from report import spread
+
+CAMERA = "m.usermedia"
+SCREEN = "m.screenshare"
+# A camera file's loop, in frames; numbers wrap there.
+LOOP_FRAMES = 300
+FREEZE_MAX_MS = 300
+FIRST_FRAME_TARGET_MS = 600
+
+
+def others(world, page):
+    return [other for other in world.pages if other is not page]
+
+
+def all_decode(world, page, timeout_s=20):
+    """Waits until `page` decodes the camera of every other page."""
+    names = [other.name for other in others(world, page)]
+
+    def decoding(tiles):
+        found = [tiles.get((name, CAMERA)) for name in names]
+        return all(tile and tile["inbound"] and tile["inbound"]["framesDecoded"] > 0 for tile in found)
+
+    return page.wait_remote(decoding, f"it decodes {', '.join(names)}", timeout_s)
+
+
+def everyone_meets(world, report):
+    """The pages come in by different ways to find the focus, and all see all."""
+    for page in world.pages:
+        all_decode(world, page)
+    foci = {tuple(page.state()["focus"].values()) for page in world.pages}
+    calls = {page.state()["confId"] for page in world.pages}
+    ways = "by the well-known file, by the others' member events, by hand"
+    report.check(f"three pages meet, finding the focus {ways}", len(foci) == len(calls) == 1, f"{len(foci)} focus", "1")
+
+
+def first_frames(world, report, joins):
+    """Invite to first decoded frame, of one page that joins again and again."""
+    page = world.pages[-1]
+    first, every, parts = [], [], {"answer": [], "open": [], "subscribe": [], "offer": []}
+    for _ in range(joins):
+        page.call("leave()")
+        time.sleep(0.7)
+        page.call("join()")
+        page.wait_connected()
+        all_decode(world, page)
+        state = page.browser.wait_for(
+            "weir.state().tiles.every((tile) => tile.own || tile.firstFrameAt !== null) && weir.state()", "frames are shown"
+        )
+        times = state["times"]
+        shown = [tile["firstFrameAt"] - times["invite"] for tile in state["tiles"] if not tile["own"]]
+        first.append(min(shown))
+        every.append(max(shown))
+        for part, values in parts.items():
+            values.append(times[part] - times["invite"])
+    report.figures["first_frame_ms"] = {"first": first, "every": every, **parts}
+    report.check(
+        f"invite to first decoded frame, {joins} joins",
+        statistics.median(first) <= FIRST_FRAME_TARGET_MS,
+        f"{spread(first)} ms",
+        f"median of at most {FIRST_FRAME_TARGET_MS} ms",
+    )
+    steps = ", ".join(f"{part} {statistics.median(values):.0f}" for part, values in parts.items())
+    print(f"       medians in ms: {steps}, first frame {statistics.median(first):.0f}, of everyone {statistics.median(every):.0f}")
+
+
+def full_pictures(world, report, seconds):
+    """Everybody asks for everybody at 1280×720: size, frame rate and the numbers in the pictures."""
+    for page in world.pages:
+        page.call("setQuality('high')")
+
+    def full(tiles):
+        cameras = [tile for (_, purpose), tile in tiles.items() if purpose == CAMERA]
+        return len(cameras) == len(world.pages) - 1 and all(t["inbound"] and t["inbound"]["width"] == 1280 for t in cameras)
+
+    waits = {}
+    for page in world.pages:
+        waits[page.name] = page.wait_remote(full, "all pictures are 1280×720", 45)[1]
+    report.figures["full_size_after_s"] = waits
+    before = {page.name: page.stats() for page in world.pages}
+    sizes, read = watch_pictures(world, seconds)
+    after = {page.name: page.stats() for page in world.pages}
+    report.figures["full_pictures"] = figures = []
+    for page in world.pages:
+        seconds_passed = (after[page.name]["at"] - before[page.name]["at"]) / 1000
+        for other in others(world, page):
+            path = (other.name, CAMERA)
+            was, now = before[page.name]["remote"][path]["inbound"], after[page.name]["remote"][path]["inbound"]
+            rate = (now["framesDecoded"] - was["framesDecoded"]) / seconds_passed
+            frozen = 1000 * (now["freezeSeconds"] - was["freezeSeconds"])
+            name = f"{page.name} sees {other.name}"
+            numbers = read[page.name, other.name]
+            good = [frame["number"] for _, frame in numbers if frame.get("source") == other.source]
+            figures.append({"who": name, "fps": rate, "sizes": sorted(sizes[page.name, other.name]), "frozen_ms": frozen})
+            report.check(f"{name}: frames a second over {seconds} s", rate >= 24, f"{rate:.1f}", "at least 24")
+            seen = ", ".join(sorted(sizes[page.name, other.name]))
+            report.check(f"{name}: asked for 1280×720", seen == "1280×720", seen, "1280×720 all the time")
+            readable = len(good) == len(numbers)
+            report.check(f"{name}: frame numbers", readable and advances(numbers), f"{len(good)} of {len(numbers)} read", "all, advancing")
+
+
+def watch_pictures(world, seconds):
+    """Looks at every picture about once a second: its size, and the number in it."""
+    pairs = [(page, other) for page in world.pages for other in others(world, page)]
+    sizes = {(page.name, other.name): set() for page, other in pairs}
+    read = {(page.name, other.name): [] for page, other in pairs}
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        for page in world.pages:
+            tiles = {tile["userId"][1:].split(":")[0]: tile for tile in page.state()["tiles"] if not tile["own"]}
+            for other in others(world, page):
+                tile = tiles[other.name]
+                sizes[page.name, other.name].add(f"{tile['videoWidth']}×{tile['videoHeight']}")
+                read[page.name, other.name].append((time.monotonic(), page.read_frame(tile["key"])))
+        time.sleep(1)
+    return sizes, read
+
+
+def advances(numbers):
+    """Whether the numbers move on with the clock, at 30 a second, give or take a late picture."""
+    for (at, frame), (next_at, next_frame) in zip(numbers, numbers[1:]):
+        if "number" not in frame or "number" not in next_frame:
+            return False
+        moved = (next_frame["number"] - frame["number"]) % LOOP_FRAMES
+        expected = round(30 * (next_at - at)) % LOOP_FRAMES
+        apart = min((moved - expected) % LOOP_FRAMES, (expected - moved) % LOOP_FRAMES)
+        if apart > 15:
+            return False
+    return True
+
+
+def layer_changes(world, report, times):
+    """Grid, spotlight and back: the pictures change their size, and nothing freezes."""
+    for page in world.pages:
+        page.call("setQuality('auto')")
+        page.call("setLayout('grid')")
+    page, other = world.pages[0], world.pages[1]
+    path = (other.name, CAMERA)
+    is_small = lambda tiles: tiles[path]["inbound"]["width"] < 1280
+    is_large = lambda tiles: tiles[path]["inbound"]["width"] == 1280
+    page.wait_remote(is_small, "the grid gets small pictures")
+    time.sleep(2)
+    waits, frozen, gaps = [], [], []
+    for _ in range(times):
+        for layout, arrived in (("spotlight", is_large), ("grid", is_small)):
+            tile = page.stats()["remote"][path]
+            page.call("resetGaps()")
+            target = f", '{tile['key']}'" if layout == "spotlight" else ""
+            page.call(f"setLayout('{layout}'{target})")
+            waits.append(1000 * page.wait_remote(arrived, f"the picture of {layout}", 10)[1])
+            time.sleep(1.5)
+            now = page.stats()["remote"][path]
+            frozen.append(1000 * (now["inbound"]["freezeSeconds"] - tile["inbound"]["freezeSeconds"]))
+            gaps.append(now["gapMs"])
+    report.figures["layer_changes"] = {"wait_ms": waits, "frozen_ms": frozen, "gap_ms": gaps}
+    report.check(
+        f"grid to spotlight and back, {times} times: freezes by getStats",
+        max(frozen) <= FREEZE_MAX_MS,
+        f"at most {max(frozen):.0f} ms in one change, {sum(value > 0 for value in frozen)} of {len(frozen)} with any",
+        f"none over {FREEZE_MAX_MS} ms",
+    )
+    print(f"       until the new size is decoded: {spread(waits)} ms; longest gap between shown frames: {spread(gaps)} ms")
+
+
+def mutes(world, report):
+    """Camera and microphone off and on: others see the mark, the picture stops, and comes back."""
+    page, other = world.pages[1], world.pages[0]
+    path = (page.name, CAMERA)
+    page.call("muteCamera(true)")
+    waited = other.wait_remote(lambda tiles: tiles[path]["videoMuted"], "the camera's mute is seen")[1]
+    report.check("camera off is seen by others", waited < 1, f"{1000 * waited:.0f} ms", "under 1 s")
+    time.sleep(1)
+    stopped = other.stats()["remote"][path]["inbound"]["framesDecoded"]
+    time.sleep(1)
+    grew = other.stats()["remote"][path]["inbound"]["framesDecoded"] - stopped
+    report.check("a camera that is off sends nothing", grew == 0, f"{grew} frames", "0")
+    page.call("muteCamera(false)")
+    back = lambda tiles: not tiles[path]["videoMuted"] and tiles[path]["inbound"]["framesDecoded"] > stopped + 5
+    waited = other.wait_remote(back, "the camera is seen again")[1]
+    report.check("camera on is seen by others", waited < 2, f"{1000 * waited:.0f} ms", "under 2 s")
+
+    page.call("muteMicrophone(true)")
+    waited = other.wait_remote(lambda tiles: tiles[path]["audioMuted"], "the microphone's mute is seen")[1]
+    report.check("microphone off is seen by others", waited < 1, f"{1000 * waited:.0f} ms", "under 1 s")
+    time.sleep(0.7)
+    energy = heard(other, path, 1.5)
+    report.check("a microphone that is off is silent", energy < 1e-5, f"energy {energy:.6f}", "0")
+    page.call("muteMicrophone(false)")
+    other.wait_remote(lambda tiles: not tiles[path]["audioMuted"], "the microphone is on")
+    energy = heard(other, path, 2.5)
+    report.check("a microphone that is on is heard", energy > 1e-5, f"energy {energy:.6f}", "more than 0")
+
+
+def heard(page, path, seconds):
+    """How much sound energy arrives in some time."""
+    energy = lambda: (page.stats()["remote"][path]["audio"] or {}).get("totalAudioEnergy", 0)
+    before = energy()
+    time.sleep(seconds)
+    return energy() - before
+
+
+def screens(world, report):
+    """A screen shared twice: it appears, moves, and is gone again."""
+    page = world.pages[0]
+    path = (page.name, SCREEN)
+    for turn in ("first", "second"):
+        page.browser.click("#screen")
+        arrived = lambda tiles: path in tiles and tiles[path]["inbound"] and tiles[path]["inbound"]["framesDecoded"] > 10
+        waits = [other.wait_remote(arrived, "the shared screen", 20)[1] for other in others(world, page)]
+        sizes = {f"{tile['inbound']['width']}×{tile['inbound']['height']}" for tile in (o.stats()["remote"][path] for o in others(world, page))}
+        report.check(f"screen shared, {turn} time: others see it", max(waits) < 5, f"{max(waits):.1f} s, {', '.join(sizes)}", "under 5 s")
+        time.sleep(1)
+        page.browser.click("#screen")
+        waits = [other.wait_remote(lambda tiles: path not in tiles, "the screen is gone")[1] for other in others(world, page)]
+        report.check(f"screen taken back, {turn} time", max(waits) < 1, f"{1000 * max(waits):.0f} ms", "under 1 s")
+    still_flows(world, report, "after screen sharing")
+
+
+def leaves_and_returns(world, report):
+    """One leaves by the button: gone for the others; and comes back as if nothing had been."""
+    page = world.pages[2]
+    path = (page.name, CAMERA)
+    page.browser.click("#leave")
+    waits = [other.wait_remote(lambda tiles: path not in tiles, "the one who left is gone")[1] for other in others(world, page)]
+    report.check("leaving is seen by others", max(waits) < 1.5, f"{1000 * max(waits):.0f} ms", "under 1.5 s")
+    page.call("join()")
+    page.wait_connected()
+    waits = [all_decode(world, page)[1] for page in world.pages]
+    report.check("coming back: all see all", max(waits) < 5, f"{max(waits):.1f} s", "under 5 s")
+    still_flows(world, report, "after coming back")
+
+
+def still_flows(world, report, when, seconds=3):
+    """Every camera reaches every page, without a longer freeze."""
+    time.sleep(1)
+    before = {page.name: page.stats()["remote"] for page in world.pages}
+    time.sleep(seconds)
+    worst_rate, worst_frozen = 1e9, 0
+    for page in world.pages:
+        now = page.stats()["remote"]
+        for other in others(world, page):
+            was, is_now = (tiles[other.name, CAMERA]["inbound"] for tiles in (before[page.name], now))
+            worst_rate = min(worst_rate, (is_now["framesDecoded"] - was["framesDecoded"]) / seconds)
+            worst_frozen = max(worst_frozen, 1000 * (is_now["freezeSeconds"] - was["freezeSeconds"]))
+    flows = worst_rate >= 8 and worst_frozen <= FREEZE_MAX_MS
+    report.check(f"everyone sees everyone {when}", flows, f"{worst_rate:.0f} fps, frozen {worst_frozen:.0f} ms", "flows")
+
+
+def homeserver_away(world, report, seconds):
+    """The homeserver goes away and comes back: the call does not notice, and signalling works again afterwards."""
+    before = {page.name: page.stats()["remote"] for page in world.pages}
+    synapse.stop(world.homeserver)
+    time.sleep(seconds)
+    worst = 0
+    for page in world.pages:
+        now = page.stats()["remote"]
+        for other in others(world, page):
+            was, is_now = (tiles[other.name, CAMERA]["inbound"] for tiles in (before[page.name], now))
+            worst = max(worst, 1000 * (is_now["freezeSeconds"] - was["freezeSeconds"]))
+    report.check(f"homeserver away for {seconds} s: the call does not freeze", worst <= FREEZE_MAX_MS, f"{worst:.0f} ms", "at most 300 ms")
+    still_flows(world, report, "without the homeserver")
+    world.start_homeserver(fresh=False)
+    started = time.monotonic()
+    while not world.is_ready() and time.monotonic() < started + 60:
+        time.sleep(0.2)
+    report.check("homeserver back: the focus is ready", world.is_ready(), f"{time.monotonic() - started:.1f} s", "under 60 s")
+    page = world.pages[2]
+    page.call("leave()")
+    page.call("join()")
+    page.wait_connected(30)
+    waited = all_decode(world, page, 30)[1]
+    report.check("homeserver back: one leaves and joins again", True, f"{waited:.1f} s", "works")
+
+
+def focus_restarts(world, report):
+    """The focus is stopped and started: every page calls again by itself."""
+    code = world.stop_focus()
+    report.check("focus told to stop: exit code", code == 0, code, "0")
+    started = time.monotonic()
+    world.start_focus(same_address=True)
+    for page in world.pages:
+        page.wait_connected(40)
+    for page in world.pages:
+        all_decode(world, page, 30)
+    report.check("focus restarted: all see all again", True, f"{time.monotonic() - started:.1f} s", "by themselves")

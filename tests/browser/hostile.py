@@ -1,0 +1,152 @@
+"""A hostile participant beside a healthy call: malformed invites and a flood of garbage on the media port.
+
+The healthy call must not notice, and the focus must count what it refused.
+"""
+
+import os
+import pathlib
+import random
+import re
+import socket
+import time
+
+import checks
+
+# An offer that a browser might make, as a beginning for what it never would.
+GOOD_SDP = "\r\n".join(
+    [
+        "v=0",
+        "o=- 1 2 IN IP4 127.0.0.1",
+        "s=-",
+        "t=0 0",
+        "a=group:BUNDLE 0",
+        "m=application 9 UDP/DTLS/SCTP webrtc-datachannel",
+        "c=IN IP4 0.0.0.0",
+        "a=ice-ufrag:abcd",
+        "a=ice-pwd:abcdefghijklmnopqrstuvwx",
+        "a=fingerprint:sha-256 " + ":".join(["AB"] * 32),
+        "a=setup:actpass",
+        "a=mid:0",
+        "a=sctp-port:5000",
+        "",
+    ]
+)
+
+
+def invite(conf_id, **changes):
+    """An invite of mallory with members changed; a member that is None is left out."""
+    content = {
+        "version": "1",
+        "call_id": f"bad{time.monotonic_ns()}",
+        "party_id": "MALLORY",
+        "conf_id": conf_id,
+        "device_id": "MALLORY",
+        "sender_session_id": "mallory",
+        "dest_session_id": "sfu",
+        "lifetime": 60000,
+        "offer": {"type": "offer", "sdp": GOOD_SDP},
+        **changes,
+    }
+    return {key: value for key, value in content.items() if value is not None}
+
+
+def bad_invites(conf_id):
+    """Invites that no client would send."""
+    sdp = lambda text: {"offer": {"type": "offer", "sdp": text}}
+    return [
+        {},
+        invite(conf_id, offer=None),
+        invite(conf_id, offer="v=0"),
+        invite(conf_id, offer={"type": "offer"}),
+        invite(conf_id, device_id=None),
+        invite(conf_id, call_id=7),
+        invite(conf_id, conf_id=["x"]),
+        invite(conf_id, conf_id="nobody knows this call"),
+        invite(conf_id, lifetime=-1),
+        invite(conf_id, **sdp("")),
+        invite(conf_id, **sdp("v=0\r\n")),
+        invite(conf_id, **sdp("\x00\xff" * 2000)),
+        invite(conf_id, **sdp(GOOD_SDP.replace("a=fingerprint", "a=nothing"))),
+        invite(conf_id, **sdp(GOOD_SDP.replace("a=ice-pwd", "a=nothing"))),
+        invite(conf_id, **sdp(GOOD_SDP.replace("AB:", "ZZ:"))),
+        invite(conf_id, **sdp(GOOD_SDP.replace("a=mid:0", "a=mid:" + "9" * 5000))),
+        invite(conf_id, **sdp(GOOD_SDP + "m=video 9 UDP/TLS/RTP/SAVPF 96\r\n" * 500)),
+        invite(conf_id, **sdp(GOOD_SDP + "a=extmap:99999999999999999999 urn:x\r\na=rtpmap:x y/z\r\n")),
+        invite(conf_id, **{"org.matrix.msc3077.sdp_stream_metadata": {"x": {"tracks": [1, 2], "user_id": {}}}}),
+    ]
+
+
+def beside_a_healthy_call(world, report):
+    """Sends it all while three pages talk, then looks at them and at the focus."""
+    conf_id = world.pages[0].state()["confId"]
+    world.matrix("POST", f"join/{world.room}", {}, "mallory")
+    refused_before = refusals(world)
+    before = {page.name: page.stats()["remote"] for page in world.pages}
+
+    messages = bad_invites(conf_id)
+    for content in messages:
+        world.send_to_focus("mallory", "m.call.invite", content)
+    for kind in ("m.call.candidates", "m.call.select_answer", "m.call.hangup", "m.call.answer", "m.call.nonsense"):
+        world.send_to_focus("mallory", kind, {"call_id": 1, "candidates": [{"candidate": [3]}], "conf_id": conf_id})
+    sent = throw_garbage(world, seconds=5)
+    time.sleep(1)
+
+    worst = 0
+    for page in world.pages:
+        now = page.stats()["remote"]
+        for other in checks.others(world, page):
+            was, is_now = (tiles[other.name, checks.CAMERA]["inbound"] for tiles in (before[page.name], now))
+            worst = max(worst, 1000 * (is_now["freezeSeconds"] - was["freezeSeconds"]))
+    report.check("hostile: the healthy call does not freeze", worst <= checks.FREEZE_MAX_MS, f"{worst:.0f} ms", "at most 300 ms")
+    alive = world.focus.poll() is None and world.is_ready()
+    report.check("hostile: the focus is ready", alive, f"{len(messages)} invites, {sent} datagrams", "still ready")
+    counted = refusals(world) - refused_before
+    report.check("hostile: refusals are counted", counted > 0, f"{counted:.0f}", "more than 0")
+    checks.still_flows(world, report, "beside a hostile participant")
+
+
+def refusals(world):
+    """The sum of everything that the focus says it refused or dropped."""
+    return sum(value for name, value in world.metrics().items() if re.search(r"refus|reject|drop", name))
+
+
+def throw_garbage(world, seconds):
+    """Datagrams of every kind at the media ports, none of them from anybody: returns how many."""
+    random.seed(3898)
+    ports = udp_ports(world.focus.pid)
+    if not ports:
+        raise OSError("the focus listens on no UDP port")
+    thrower = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    # STUN request, DTLS handshake, RTP, RTCP, and first bytes of nothing.
+    heads = [b"\x00\x01\x00\x08\x21\x12\xa4\x42", b"\x16\xfe\xfd", b"\x80\x60", b"\x90\xe0", b"\x80\xc8", b"\x8f\xce", b"\xff", b""]
+    sent = 0
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        for _ in range(20):
+            datagram = random.choice(heads) + random.randbytes(random.choice((0, 1, 7, 20, 90, 1200)))
+            try:
+                thrower.sendto(datagram, ("127.0.0.1", random.choice(ports)))
+            except OSError:
+                pass
+            sent += 1
+        time.sleep(0.01)
+    thrower.close()
+    return sent
+
+
+def udp_ports(pid):
+    """The IPv4 UDP ports on which a process listens."""
+    inodes = set()
+    for descriptor in pathlib.Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            found = re.match(r"socket:\[(\d+)\]", os.readlink(descriptor))
+        except OSError:
+            continue
+        if found:
+            inodes.add(found[1])
+    ports = []
+    for line in pathlib.Path("/proc/net/udp").read_text().splitlines()[1:]:
+        fields = line.split()
+        if fields[9] in inodes:
+            ports.append(int(fields[1].split(":")[1], 16))
+    return ports

@@ -1,0 +1,106 @@
+#!/usr/bin/env python3
+"""The browser test: three headless Chromium pages meet through a Synapse homeserver and the focus.
+
+    tests/browser/run.py [--json FILE] [--logs FOLDER] [--only NAME,…]
+
+Needs chromium, chromedriver and ffmpeg (`tests/run browser` installs them), and the built binary `weir`. Prints one line per
+check, writes all figures as JSON, and ends with `N passed, N failed`.
+"""
+
+import argparse
+import pathlib
+import shutil
+import sys
+import time
+import traceback
+
+from world import TARGET, World, WorldError  # first: it makes tests/synapse.py importable
+import checks
+import hostile
+from report import Report
+from webdriver import WebDriverError, find_chromium
+
+FOCUS_FIELDS = {"focus_user": "@focus:localhost", "focus_device": "WEIRFOCUS"}
+
+
+def scenario(arguments):
+    """The checks by name, in their order."""
+    return {
+        "meet": checks.everyone_meets,
+        "first-frames": lambda world, report: checks.first_frames(world, report, arguments.joins),
+        "full-pictures": lambda world, report: checks.full_pictures(world, report, arguments.seconds),
+        "layers": lambda world, report: checks.layer_changes(world, report, arguments.changes),
+        "mute": checks.mutes,
+        "screen": checks.screens,
+        "leave": checks.leaves_and_returns,
+        "hostile": hostile.beside_a_healthy_call,
+        "homeserver-away": lambda world, report: checks.homeserver_away(world, report, arguments.away),
+        "restart": checks.focus_restarts,
+    }
+
+
+def run(world, report, chosen):
+    """Lets the pages in, then makes the chosen checks; one that fails does not keep the next from being made."""
+    # Each finds the focus in another way: the homeserver's well-known file, the first one's member event, by hand.
+    for name, source, fields in (("alice", 1, {}), ("bob", 2, {}), ("carol", 3, FOCUS_FIELDS)):
+        world.add_page(name, source, **fields)
+    for name, check in chosen.items():
+        print(f"-- {name}", flush=True)
+        started = time.monotonic()
+        cpu = world.focus_cpu_seconds()
+        try:
+            check(world, report)
+        except (WebDriverError, WorldError, KeyError, TypeError, OSError) as error:
+            report.fail(name, error)
+            traceback.print_exc(file=sys.stdout)
+        spent = time.monotonic() - started
+        report.figures.setdefault("seconds", {})[name] = spent
+        if world.focus.poll() is None:
+            report.figures.setdefault("focus_cores", {})[name] = max(0, world.focus_cpu_seconds() - cpu) / spent
+
+
+def keep_traces(world):
+    """What the pages looked like and said at the end, for whoever has to find out."""
+    for page in world.pages:
+        try:
+            page.browser.screenshot(world.logs / f"{page.name}.png")
+            lines = [*page.log(), "--- console", *page.browser.console()]
+            (world.logs / f"{page.name}.log").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        except (WebDriverError, OSError) as error:
+            print(f"no traces of {page.name}: {error}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Three Chromium pages meet through Synapse and the focus.")
+    parser.add_argument("--weir", help="the binary (default: debug/weir in the target folder)")
+    parser.add_argument("--logs", type=pathlib.Path, default=TARGET / "browser-test", help="folder for logs")
+    parser.add_argument("--json", type=pathlib.Path, help="file for all figures")
+    parser.add_argument("--only", help="names of checks, with commas")
+    parser.add_argument("--seconds", type=int, default=20, help="how long full pictures are watched")
+    parser.add_argument("--joins", type=int, default=10)
+    parser.add_argument("--changes", type=int, default=10, help="grid to spotlight and back, this often")
+    parser.add_argument("--away", type=int, default=20, help="seconds for which the homeserver is away")
+    arguments = parser.parse_args()
+    every = scenario(arguments)
+    chosen = every if not arguments.only else {name: every[name] for name in arguments.only.split(",")}
+
+    if None in find_chromium():
+        sys.exit("chromium and chromedriver are needed: apt install chromium chromium-driver")
+    shutil.rmtree(arguments.logs, ignore_errors=True)
+    report = Report()
+    try:
+        with World(arguments.logs, arguments.weir) as world:
+            try:
+                run(world, report, chosen)
+            finally:
+                keep_traces(world)
+    except Exception as error:  # whatever it is, the sum at the end must say that something failed
+        report.fail("setting up", error)
+        traceback.print_exc(file=sys.stdout)
+    report.write(arguments.json or arguments.logs / "report.json")
+    print(f"{report.passed} passed, {report.failed} failed")
+    return 1 if report.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
