@@ -37,7 +37,8 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn u24(&mut self) -> Option<u32> {
-        self.array().map(|[a, b, c]| u32::from_be_bytes([0, a, b, c]))
+        self.array()
+            .map(|[a, b, c]| u32::from_be_bytes([0, a, b, c]))
     }
 
     pub(crate) fn u32(&mut self) -> Option<u32> {
@@ -71,7 +72,10 @@ impl<'a> Writer<'a> {
 
     pub(crate) fn put(&mut self, bytes: &[u8]) -> Result<(), NoRoom> {
         let end = self.len.checked_add(bytes.len()).ok_or(NoRoom)?;
-        self.out.get_mut(self.len..end).ok_or(NoRoom)?.copy_from_slice(bytes);
+        self.out
+            .get_mut(self.len..end)
+            .ok_or(NoRoom)?
+            .copy_from_slice(bytes);
         self.len = end;
         Ok(())
     }
@@ -101,7 +105,10 @@ impl<'a> Writer<'a> {
 
     /// Overwrites what was written at `at`.
     pub(crate) fn patch(&mut self, at: usize, bytes: &[u8]) {
-        debug_assert!(at + bytes.len() <= self.len, "only what was written can be patched");
+        debug_assert!(
+            at + bytes.len() <= self.len,
+            "only what was written can be patched"
+        );
         self.out[at..at + bytes.len()].copy_from_slice(bytes);
     }
 

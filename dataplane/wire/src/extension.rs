@@ -39,9 +39,18 @@ impl<'a> Elements<'a> {
     /// The elements of the block with this "defined by profile" number; none when it is not of RFC 8285.
     pub fn new(profile: u16, block: &'a [u8]) -> Self {
         match profile {
-            ONE_BYTE_PROFILE => Self { form: Form::OneByte, reader: Reader::new(block) },
-            _ if profile & 0xfff0 == TWO_BYTE_PROFILE => Self { form: Form::TwoByte, reader: Reader::new(block) },
-            _ => Self { form: Form::OneByte, reader: Reader::new(&[]) },
+            ONE_BYTE_PROFILE => Self {
+                form: Form::OneByte,
+                reader: Reader::new(block),
+            },
+            _ if profile & 0xfff0 == TWO_BYTE_PROFILE => Self {
+                form: Form::TwoByte,
+                reader: Reader::new(block),
+            },
+            _ => Self {
+                form: Form::OneByte,
+                reader: Reader::new(&[]),
+            },
         }
     }
 
@@ -89,7 +98,10 @@ pub fn block_len(elements: &[Element<'_>]) -> usize {
         return 0;
     }
     let head = if fits_one_byte(elements) { 1 } else { 2 };
-    let data: usize = elements.iter().map(|element| head + element.data.len()).sum();
+    let data: usize = elements
+        .iter()
+        .map(|element| head + element.data.len())
+        .sum();
     4 + data.next_multiple_of(4)
 }
 
@@ -97,7 +109,11 @@ pub fn block_len(elements: &[Element<'_>]) -> usize {
 pub(crate) fn emit_block(elements: &[Element<'_>], writer: &mut Writer<'_>) -> Result<(), NoRoom> {
     let one_byte = fits_one_byte(elements);
     let start = writer.len();
-    writer.u16(if one_byte { ONE_BYTE_PROFILE } else { TWO_BYTE_PROFILE })?;
+    writer.u16(if one_byte {
+        ONE_BYTE_PROFILE
+    } else {
+        TWO_BYTE_PROFILE
+    })?;
     writer.u16(0)?;
     for element in elements {
         let Ok(len) = u8::try_from(element.data.len()) else {
@@ -115,12 +131,17 @@ pub(crate) fn emit_block(elements: &[Element<'_>], writer: &mut Writer<'_>) -> R
     let data_len = writer.len() - start - 4;
     writer.zeros(data_len.next_multiple_of(4) - data_len)?;
     let words = (writer.len() - start - 4) / 4;
-    writer.patch(start + 2, &u16::try_from(words).map_err(|_| NoRoom)?.to_be_bytes());
+    writer.patch(
+        start + 2,
+        &u16::try_from(words).map_err(|_| NoRoom)?.to_be_bytes(),
+    );
     Ok(())
 }
 
 fn fits_one_byte(elements: &[Element<'_>]) -> bool {
-    elements.iter().all(|element| (1..ONE_BYTE_STOP).contains(&element.id) && (1..=16).contains(&element.data.len()))
+    elements.iter().all(|element| {
+        (1..ONE_BYTE_STOP).contains(&element.id) && (1..=16).contains(&element.data.len())
+    })
 }
 
 /// How loud an audio packet is (RFC 6464).
@@ -136,7 +157,10 @@ impl AudioLevel {
     /// Reads the element's data; `None` when it is empty. More than one byte is accepted: the two-byte form may pad.
     pub fn parse(data: &[u8]) -> Option<Self> {
         let byte = *data.first()?;
-        Some(Self { voice: byte & 0x80 != 0, level: byte & 0x7f })
+        Some(Self {
+            voice: byte & 0x80 != 0,
+            level: byte & 0x7f,
+        })
     }
 
     /// The element's data.
@@ -158,7 +182,10 @@ pub fn absolute_send_time(data: &[u8]) -> Option<u32> {
 /// A mid or rid (RFC 8852, RFC 9143), without the zero bytes that some senders pad with. `None` unless it is a token of RFC 8866
 /// (printable ASCII without separators), so that it can be logged and compared without care.
 pub fn stream_name(data: &[u8]) -> Option<&str> {
-    let end = data.iter().position(|&byte| byte == 0).unwrap_or(data.len());
+    let end = data
+        .iter()
+        .position(|&byte| byte == 0)
+        .unwrap_or(data.len());
     let name = &data[..end];
     let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`{|}~".contains(byte);
     if name.is_empty() || !name.iter().all(is_token) {

@@ -73,11 +73,15 @@ impl Header {
             extension_profile: None,
             extension_len: 0,
         };
-        reader.take(usize::from(first & 0x0f) * 4).ok_or(Error::CsrcsTooLong)?;
+        reader
+            .take(usize::from(first & 0x0f) * 4)
+            .ok_or(Error::CsrcsTooLong)?;
         if first & 0x10 != 0 {
             header.extension_profile = Some(reader.u16().ok_or(Error::ExtensionTooLong)?);
             header.extension_len = usize::from(reader.u16().ok_or(Error::ExtensionTooLong)?) * 4;
-            reader.take(header.extension_len).ok_or(Error::ExtensionTooLong)?;
+            reader
+                .take(header.extension_len)
+                .ok_or(Error::ExtensionTooLong)?;
         }
         header.len = bytes.len() - reader.rest().len();
         Ok(header)
@@ -105,7 +109,11 @@ impl<'a> Packet<'a> {
         if padding_len > body.len() {
             return Err(Error::BadPadding);
         }
-        Ok(Self { bytes, header, padding_len })
+        Ok(Self {
+            bytes,
+            header,
+            padding_len,
+        })
     }
 
     /// What the header says.
@@ -132,7 +140,8 @@ impl<'a> Packet<'a> {
     pub fn csrcs(&self) -> impl Iterator<Item = u32> + use<'a> {
         let count = usize::from(self.bytes[0] & 0x0f);
         let list = &self.bytes[FIXED_HEADER_BYTES..FIXED_HEADER_BYTES + count * 4];
-        list.chunks_exact(4).map(|csrc| u32::from_be_bytes([csrc[0], csrc[1], csrc[2], csrc[3]]))
+        list.chunks_exact(4)
+            .map(|csrc| u32::from_be_bytes([csrc[0], csrc[1], csrc[2], csrc[3]]))
     }
 
     /// The header extension's elements; none when there is no block or it is of another profile than RFC 8285's two.
@@ -143,7 +152,9 @@ impl<'a> Packet<'a> {
 
     /// The data of the first element with this id.
     pub fn extension(&self, id: u8) -> Option<&'a [u8]> {
-        self.extensions().find(|element| element.id == id).map(|element| element.data)
+        self.extensions()
+            .find(|element| element.id == id)
+            .map(|element| element.data)
     }
 }
 

@@ -157,13 +157,17 @@ impl SeqUnwrapper {
     /// Extends `seq` and remembers it when it is the highest.
     pub fn unwrap(&mut self, seq: Seq) -> ExtSeq {
         let extended = self.peek(seq);
-        self.highest = Some(self.highest.map_or(extended, |highest| highest.max(extended)));
+        self.highest = Some(
+            self.highest
+                .map_or(extended, |highest| highest.max(extended)),
+        );
         extended
     }
 
     /// Extends `seq` without remembering it.
     pub fn peek(&self, seq: Seq) -> ExtSeq {
-        self.highest.map_or(ExtSeq::new(1, seq), |highest| highest.nearest(seq))
+        self.highest
+            .map_or(ExtSeq::new(1, seq), |highest| highest.nearest(seq))
     }
 }
 
@@ -193,6 +197,9 @@ impl TimeUnwrapper {
 
     /// Extends `time` without remembering it.
     pub fn peek(&self, time: RtpTime) -> ExtRtpTime {
-        self.latest.map_or(ExtRtpTime((1 << 32) | u64::from(time.0)), |latest| latest.nearest(time))
+        self.latest
+            .map_or(ExtRtpTime((1 << 32) | u64::from(time.0)), |latest| {
+                latest.nearest(time)
+            })
     }
 }

@@ -91,7 +91,10 @@ pub struct Key(hmac::Key);
 impl Key {
     /// Prepares an ICE password.
     pub fn new(password: &str) -> Self {
-        Self(hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, password.as_bytes()))
+        Self(hmac::Key::new(
+            hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
+            password.as_bytes(),
+        ))
     }
 
     /// The code over the message up to `covered` bytes, as if it ended with MESSAGE-INTEGRITY.
@@ -138,7 +141,12 @@ impl<'a> Message<'a> {
         if length != reader.rest().len() || length % 4 != 0 {
             return Err(Error::BadLength);
         }
-        let mut message = Self { bytes, covered_len: bytes.len(), integrity: None, fingerprint: None };
+        let mut message = Self {
+            bytes,
+            covered_len: bytes.len(),
+            integrity: None,
+            fingerprint: None,
+        };
         while !reader.is_empty() {
             let start = bytes.len() - reader.rest().len();
             let (kind, value) = next_attribute(&mut reader).ok_or(Error::AttributeTooLong)?;
@@ -195,8 +203,11 @@ impl<'a> Message<'a> {
     /// Whether MESSAGE-INTEGRITY was made with this password, compared in constant time.
     pub fn check_integrity(&self, key: &Key) -> Result<(), IntegrityError> {
         let claimed = self.integrity.ok_or(IntegrityError::Missing)?;
-        let tag = key.integrity(&self.bytes[..self.covered_len]).ok_or(IntegrityError::Wrong)?;
-        constant_time::verify_slices_are_equal(tag.as_ref(), claimed).map_err(|_| IntegrityError::Wrong)
+        let tag = key
+            .integrity(&self.bytes[..self.covered_len])
+            .ok_or(IntegrityError::Wrong)?;
+        constant_time::verify_slices_are_equal(tag.as_ref(), claimed)
+            .map_err(|_| IntegrityError::Wrong)
     }
 
     /// Whether FINGERPRINT is right; `None` when there is none.
@@ -217,7 +228,9 @@ impl<'a> Message<'a> {
 
     /// PRIORITY.
     pub fn priority(&self) -> Option<u32> {
-        self.find(attribute::PRIORITY).and_then(|value| value.try_into().ok()).map(u32::from_be_bytes)
+        self.find(attribute::PRIORITY)
+            .and_then(|value| value.try_into().ok())
+            .map(u32::from_be_bytes)
     }
 
     /// Whether USE-CANDIDATE is there: the controlling agent nominates this pair.
@@ -243,10 +256,14 @@ impl<'a> Message<'a> {
         let family = reader.u16()? & 0xff;
         let port = reader.u16()? ^ (MAGIC_COOKIE >> 16) as u16;
         let ip = match (family, reader.rest()) {
-            (1, &[a, b, c, d]) => IpAddr::V4(Ipv4Addr::from_bits(u32::from_be_bytes([a, b, c, d]) ^ MAGIC_COOKIE)),
+            (1, &[a, b, c, d]) => IpAddr::V4(Ipv4Addr::from_bits(
+                u32::from_be_bytes([a, b, c, d]) ^ MAGIC_COOKIE,
+            )),
             (2, rest) => {
                 let address: [u8; 16] = rest.try_into().ok()?;
-                IpAddr::V6(Ipv6Addr::from_bits(u128::from_be_bytes(address) ^ self.transaction_id().mask()))
+                IpAddr::V6(Ipv6Addr::from_bits(
+                    u128::from_be_bytes(address) ^ self.transaction_id().mask(),
+                ))
             }
             _ => return None,
         };
@@ -268,10 +285,18 @@ impl<'a> Message<'a> {
     pub fn unknown_required(&self) -> Option<u16> {
         use attribute::*;
         let known = [
-            MAPPED_ADDRESS, USERNAME, MESSAGE_INTEGRITY, ERROR_CODE, UNKNOWN_ATTRIBUTES, XOR_MAPPED_ADDRESS, PRIORITY,
+            MAPPED_ADDRESS,
+            USERNAME,
+            MESSAGE_INTEGRITY,
+            ERROR_CODE,
+            UNKNOWN_ATTRIBUTES,
+            XOR_MAPPED_ADDRESS,
+            PRIORITY,
             USE_CANDIDATE,
         ];
-        self.attributes().map(|(kind, _)| kind).find(|kind| *kind < FIRST_OPTIONAL && !known.contains(kind))
+        self.attributes()
+            .map(|(kind, _)| kind)
+            .find(|kind| *kind < FIRST_OPTIONAL && !known.contains(kind))
     }
 
     /// The attributes that integrity covers: type and value.
@@ -281,7 +306,9 @@ impl<'a> Message<'a> {
     }
 
     fn find(&self, wanted: u16) -> Option<&'a [u8]> {
-        self.attributes().find(|(kind, _)| *kind == wanted).map(|(_, value)| value)
+        self.attributes()
+            .find(|(kind, _)| *kind == wanted)
+            .map(|(_, value)| value)
     }
 }
 
@@ -373,7 +400,11 @@ impl BindingRequest<'_> {
     pub fn emit(&self, key: &Key, out: &mut [u8]) -> Result<usize, NoRoom> {
         let mut writer = start(BINDING, self.transaction_id, out)?;
         put_attribute(&mut writer, attribute::USERNAME, self.username.as_bytes())?;
-        put_attribute(&mut writer, attribute::PRIORITY, &self.priority.to_be_bytes())?;
+        put_attribute(
+            &mut writer,
+            attribute::PRIORITY,
+            &self.priority.to_be_bytes(),
+        )?;
         let (kind, tie_breaker) = match self.role {
             Role::Controlling { tie_breaker } => (attribute::ICE_CONTROLLING, tie_breaker),
             Role::Controlled { tie_breaker } => (attribute::ICE_CONTROLLED, tie_breaker),
@@ -387,7 +418,12 @@ impl BindingRequest<'_> {
 }
 
 /// Writes the answer to a check: the address that it came from, integrity (`key` is our own password) and fingerprint.
-pub fn emit_success(id: TransactionId, mapped: SocketAddr, key: &Key, out: &mut [u8]) -> Result<usize, NoRoom> {
+pub fn emit_success(
+    id: TransactionId,
+    mapped: SocketAddr,
+    key: &Key,
+    out: &mut [u8],
+) -> Result<usize, NoRoom> {
     let mut writer = start(BINDING | 0x0100, id, out)?;
     let port = mapped.port() ^ (MAGIC_COOKIE >> 16) as u16;
     let mut value = [0; 20];
@@ -410,7 +446,12 @@ pub fn emit_success(id: TransactionId, mapped: SocketAddr, key: &Key, out: &mut 
 }
 
 /// Writes an error answer with fingerprint; with integrity when the request's key is known (400 and 401 go without).
-pub fn emit_error(id: TransactionId, code: ErrorCode, key: Option<&Key>, out: &mut [u8]) -> Result<usize, NoRoom> {
+pub fn emit_error(
+    id: TransactionId,
+    code: ErrorCode,
+    key: Option<&Key>,
+    out: &mut [u8],
+) -> Result<usize, NoRoom> {
     let mut writer = start(BINDING | 0x0110, id, out)?;
     let (number, reason) = (code.number(), code.reason());
     writer.u16(attribute::ERROR_CODE)?;
@@ -419,7 +460,11 @@ pub fn emit_error(id: TransactionId, code: ErrorCode, key: Option<&Key>, out: &m
     writer.put(reason.as_bytes())?;
     writer.zeros(reason.len().next_multiple_of(4) - reason.len())?;
     if let ErrorCode::UnknownAttribute(kind) = code {
-        put_attribute(&mut writer, attribute::UNKNOWN_ATTRIBUTES, &kind.to_be_bytes())?;
+        put_attribute(
+            &mut writer,
+            attribute::UNKNOWN_ATTRIBUTES,
+            &kind.to_be_bytes(),
+        )?;
     }
     finish(writer, key)
 }

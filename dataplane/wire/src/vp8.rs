@@ -116,7 +116,10 @@ impl Descriptor {
         }
         if has_temporal || has_key_index {
             let byte = reader.u8()?;
-            descriptor.temporal = has_temporal.then_some(Temporal { id: byte >> 6, layer_sync: byte & 0x20 != 0 });
+            descriptor.temporal = has_temporal.then_some(Temporal {
+                id: byte >> 6,
+                layer_sync: byte & 0x20 != 0,
+            });
             descriptor.key_index = has_key_index.then_some(byte & 0x1f);
         }
         Some(descriptor)
@@ -158,7 +161,9 @@ impl Descriptor {
             writer.u8(index)?;
         }
         if self.temporal.is_some() || self.key_index.is_some() {
-            let temporal = self.temporal.map_or(0, |t| (t.id & 3) << 6 | u8::from(t.layer_sync) << 5);
+            let temporal = self
+                .temporal
+                .map_or(0, |t| (t.id & 3) << 6 | u8::from(t.layer_sync) << 5);
             writer.u8(temporal | self.key_index.unwrap_or(0) & 0x1f)?;
         }
         Ok(writer.len())
