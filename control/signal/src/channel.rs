@@ -3,9 +3,10 @@
 //! [`FromClient`] is what a participant says and [`ToClient`] what the focus says; both can be read and written, because a
 //! synthetic participant uses them from the other side.
 
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
-use crate::metadata::StreamMetadata;
+use crate::limits::{CHANNEL_MESSAGE_BYTES_MAX, SUBSCRIPTIONS_MAX};
+use crate::metadata::{STABLE_KEY, StreamMetadata, is_id, pixels, truncated};
 
 /// Names one track.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -158,25 +159,268 @@ pub enum ChannelError {
 impl FromClient {
     /// Reads a text frame.
     pub fn parse(text: &str) -> Result<FromClient, ChannelError> {
-        let _ = text;
-        todo!()
+        let (kind, content) = open_frame(text)?;
+        Ok(match kind.as_str() {
+            SUBSCRIPTION => FromClient::Subscription {
+                subscribe: list(&content, &["subscribe", "start"])?
+                    .into_iter()
+                    .filter_map(track_request)
+                    .collect(),
+                unsubscribe: list(&content, &["unsubscribe", "stop"])?
+                    .into_iter()
+                    .filter_map(track_name)
+                    .collect(),
+            },
+            NEGOTIATE => FromClient::Negotiate {
+                description: description(&content)?,
+                metadata: StreamMetadata::find_in(&content),
+            },
+            METADATA_CHANGED => FromClient::MetadataChanged(required_metadata(&content)?),
+            PING => FromClient::Ping,
+            PONG => FromClient::Pong,
+            CONNECT => FromClient::ConnectToFocus(connect_to_focus(&content)?),
+            other => FromClient::Unknown {
+                kind: truncated(other),
+            },
+        })
     }
 
     /// The text frame.
     pub fn to_text(&self) -> String {
-        todo!()
+        match self {
+            FromClient::Subscription {
+                subscribe,
+                unsubscribe,
+            } => frame(
+                SUBSCRIPTION,
+                json!({
+                    "subscribe": subscribe.iter().map(track_request_value).collect::<Vec<_>>(),
+                    "unsubscribe": unsubscribe.iter().map(track_name_value).collect::<Vec<_>>(),
+                }),
+            ),
+            FromClient::Negotiate {
+                description,
+                metadata,
+            } => frame(NEGOTIATE, negotiate_value(description, metadata.as_ref())),
+            FromClient::MetadataChanged(metadata) => {
+                frame(METADATA_CHANGED, json!({STABLE_KEY: metadata.to_value()}))
+            }
+            FromClient::Ping => frame(PING, json!({})),
+            FromClient::Pong => frame(PONG, json!({})),
+            FromClient::ConnectToFocus(connect) => frame(
+                CONNECT,
+                json!({
+                    "focus": {"user_id": connect.user_id, "device_id": connect.device_id},
+                    "room_id": connect.room_id,
+                    "conf_id": connect.conf_id,
+                }),
+            ),
+            FromClient::Unknown { kind } => frame(kind, json!({})),
+        }
     }
 }
 
 impl ToClient {
     /// Reads a text frame.
     pub fn parse(text: &str) -> Result<ToClient, ChannelError> {
-        let _ = text;
-        todo!()
+        let (kind, content) = open_frame(text)?;
+        Ok(match kind.as_str() {
+            METADATA_CHANGED => ToClient::MetadataChanged(required_metadata(&content)?),
+            NEGOTIATE => ToClient::Negotiate {
+                description: description(&content)?,
+                metadata: required_metadata(&content)?,
+            },
+            PING => ToClient::Ping,
+            PONG => ToClient::Pong,
+            ERROR => ToClient::Error(error_reply(&content)),
+            other => ToClient::Unknown {
+                kind: truncated(other),
+            },
+        })
     }
 
     /// The text frame.
     pub fn to_text(&self) -> String {
-        todo!()
+        match self {
+            ToClient::MetadataChanged(metadata) => {
+                frame(METADATA_CHANGED, json!({STABLE_KEY: metadata.to_value()}))
+            }
+            ToClient::Negotiate {
+                description,
+                metadata,
+            } => frame(NEGOTIATE, negotiate_value(description, Some(metadata))),
+            ToClient::Ping => frame(PING, json!({})),
+            ToClient::Pong => frame(PONG, json!({})),
+            ToClient::Error(error) => {
+                let mut in_reply_to = match &error.details {
+                    Some(Value::Object(details)) => details.clone(),
+                    _ => Map::new(),
+                };
+                in_reply_to.insert("type".to_owned(), json!(error.in_reply_to));
+                frame(
+                    ERROR,
+                    json!({"errcode": error.errcode, "error": error.error, "in_reply_to": in_reply_to}),
+                )
+            }
+            ToClient::Unknown { kind } => frame(kind, json!({})),
+        }
+    }
+}
+
+const SUBSCRIPTION: &str = "m.call.track_subscription";
+const NEGOTIATE: &str = "m.call.negotiate";
+const METADATA_CHANGED: &str = "m.call.sdp_stream_metadata_changed";
+const PING: &str = "m.call.ping";
+const PONG: &str = "m.call.pong";
+const CONNECT: &str = "m.call.connect_to_focus";
+const ERROR: &str = "org.matrix.msc3898.error";
+
+fn frame(kind: &str, content: Value) -> String {
+    json!({"type": kind, "content": content}).to_string()
+}
+
+/// The type and the content of a frame; an absent content is an empty one.
+fn open_frame(text: &str) -> Result<(String, Value), ChannelError> {
+    if text.len() > CHANNEL_MESSAGE_BYTES_MAX {
+        return Err(ChannelError::TooLong);
+    }
+    // The parser's own depth limit bounds the stack.
+    let Ok(mut value) = serde_json::from_str::<Value>(text) else {
+        return Err(ChannelError::NotJson);
+    };
+    let Some(Value::String(kind)) = value.get_mut("type").map(Value::take) else {
+        return Err(ChannelError::NoType);
+    };
+    let content = value
+        .get_mut("content")
+        .map(Value::take)
+        .unwrap_or_else(|| json!({}));
+    Ok((kind, content))
+}
+
+/// The list under the first of the names that is there. A bare object is a list of one; absent or null is an empty list.
+fn list<'a>(content: &'a Value, names: &[&'static str]) -> Result<Vec<&'a Value>, ChannelError> {
+    let name = names
+        .iter()
+        .find(|name| content.get(**name).is_some())
+        .copied()
+        .unwrap_or_default();
+    match content.get(name) {
+        None | Some(Value::Null) => Ok(Vec::new()),
+        Some(Value::Array(entries)) if entries.len() > SUBSCRIPTIONS_MAX => {
+            Err(ChannelError::TooMany(name))
+        }
+        Some(Value::Array(entries)) => Ok(entries.iter().collect()),
+        Some(entry @ Value::Object(_)) => Ok(vec![entry]),
+        Some(_) => Err(ChannelError::Content(name)),
+    }
+}
+
+/// An entry that names no track is left out: the others are still served.
+fn track_name(entry: &Value) -> Option<TrackName> {
+    let id = |key| {
+        entry
+            .get(key)
+            .and_then(Value::as_str)
+            .filter(|id| is_id(id))
+            .map(str::to_owned)
+    };
+    Some(TrackName {
+        stream_id: id("stream_id")?,
+        track_id: id("track_id")?,
+    })
+}
+
+fn track_request(entry: &Value) -> Option<TrackRequest> {
+    let size = match (pixels(entry.get("width")), pixels(entry.get("height"))) {
+        (Some(width), Some(height)) => Some(Size { width, height }),
+        _ => None,
+    };
+    Some(TrackRequest {
+        name: track_name(entry)?,
+        size,
+    })
+}
+
+fn track_name_value(name: &TrackName) -> Value {
+    json!({"stream_id": name.stream_id, "track_id": name.track_id})
+}
+
+fn track_request_value(request: &TrackRequest) -> Value {
+    let mut value = track_name_value(&request.name);
+    if let Some(size) = request.size {
+        value["width"] = json!(size.width);
+        value["height"] = json!(size.height);
+    }
+    value
+}
+
+fn description(content: &Value) -> Result<Description, ChannelError> {
+    let description = content
+        .get("description")
+        .ok_or(ChannelError::Content("description"))?;
+    let kind = match description.get("type").and_then(Value::as_str) {
+        Some("offer") => DescriptionKind::Offer,
+        Some("answer") => DescriptionKind::Answer,
+        _ => return Err(ChannelError::Content("description.type")),
+    };
+    let sdp = description
+        .get("sdp")
+        .and_then(Value::as_str)
+        .ok_or(ChannelError::Content("description.sdp"))?;
+    Ok(Description {
+        kind,
+        sdp: sdp.to_owned(),
+    })
+}
+
+fn negotiate_value(description: &Description, metadata: Option<&StreamMetadata>) -> Value {
+    let kind = match description.kind {
+        DescriptionKind::Offer => "offer",
+        DescriptionKind::Answer => "answer",
+    };
+    let mut value = json!({"description": {"type": kind, "sdp": description.sdp}});
+    if let Some(metadata) = metadata {
+        value[STABLE_KEY] = metadata.to_value();
+    }
+    value
+}
+
+fn required_metadata(content: &Value) -> Result<StreamMetadata, ChannelError> {
+    StreamMetadata::find_in(content).ok_or(ChannelError::Content(STABLE_KEY))
+}
+
+fn connect_to_focus(content: &Value) -> Result<ConnectToFocus, ChannelError> {
+    let id = |value: Option<&Value>, name| match value.and_then(Value::as_str) {
+        Some(id) if is_id(id) => Ok(id.to_owned()),
+        _ => Err(ChannelError::Content(name)),
+    };
+    let focus = content.get("focus").ok_or(ChannelError::Content("focus"))?;
+    Ok(ConnectToFocus {
+        user_id: id(focus.get("user_id"), "focus.user_id")?,
+        device_id: id(focus.get("device_id"), "focus.device_id")?,
+        room_id: id(content.get("room_id"), "room_id")?,
+        conf_id: id(content.get("conf_id"), "conf_id")?,
+    })
+}
+
+fn error_reply(content: &Value) -> ErrorReply {
+    let text = |value: Option<&Value>| {
+        value
+            .and_then(Value::as_str)
+            .map(truncated)
+            .unwrap_or_default()
+    };
+    let mut in_reply_to = content.get("in_reply_to").cloned().unwrap_or_default();
+    let kind = text(in_reply_to.get("type"));
+    let details = in_reply_to.as_object_mut().and_then(|details| {
+        details.remove("type");
+        (!details.is_empty()).then(|| Value::Object(details.clone()))
+    });
+    ErrorReply {
+        errcode: text(content.get("errcode")),
+        error: text(content.get("error")),
+        in_reply_to: kind,
+        details,
     }
 }

@@ -18,6 +18,8 @@ pub const EXTENSIONS_MAX: usize = 64;
 pub const SSRCS_MAX: usize = 32;
 /// Candidates kept of one description or message.
 pub const CANDIDATES_MAX: usize = 64;
+/// Bytes of one candidate line. Browsers' have about 150.
+pub const CANDIDATE_BYTES_MAX: usize = 1024;
 /// Bytes of one identifier: stream, track, call, conference, device. Matrix identifiers have at most 255.
 pub const ID_BYTES_MAX: usize = 255;
 /// Bytes of one text message of the data channel, as announced by `a=max-message-size`.

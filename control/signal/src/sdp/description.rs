@@ -29,6 +29,14 @@ pub enum Direction {
     Inactive,
 }
 
+/// Whether the author of a description sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sends(pub bool);
+
+/// Whether the author of a description receives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Receives(pub bool);
+
 /// `send` or `recv`, in rid lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SendOrReceive {
@@ -204,17 +212,60 @@ pub struct Description {
 impl Description {
     /// Reads a session description; bounded by [`crate::limits`].
     pub fn parse(text: &str) -> Result<Description, SdpError> {
-        let _ = text;
-        todo!()
+        super::parse::description(text)
     }
 
     /// The section of that mid.
     pub fn by_mid(&self, mid: &str) -> Option<&Section> {
-        self.sections.iter().find(|section| section.mid.as_deref() == Some(mid))
+        self.sections
+            .iter()
+            .find(|section| section.mid.as_deref() == Some(mid))
     }
 
     /// ICE credentials of the bundle: those of the first section that is not rejected.
     pub fn ice(&self) -> Option<&IceCredentials> {
-        todo!()
+        self.sections
+            .iter()
+            .find(|section| !section.is_rejected())
+            .and_then(|section| section.ice.as_ref())
+    }
+}
+
+impl Section {
+    /// Whether the author does not want this section at all.
+    pub fn is_rejected(&self) -> bool {
+        self.port == 0 && !self.bundle_only
+    }
+}
+
+impl Direction {
+    /// The direction of an author who sends and receives as said.
+    pub fn new(sends: Sends, receives: Receives) -> Direction {
+        match (sends.0, receives.0) {
+            (true, true) => Direction::SendRecv,
+            (true, false) => Direction::SendOnly,
+            (false, true) => Direction::RecvOnly,
+            (false, false) => Direction::Inactive,
+        }
+    }
+
+    /// Whether the author sends.
+    pub fn sends(self) -> bool {
+        matches!(self, Direction::SendRecv | Direction::SendOnly)
+    }
+
+    /// Whether the author receives.
+    pub fn receives(self) -> bool {
+        matches!(self, Direction::SendRecv | Direction::RecvOnly)
+    }
+
+    /// The attribute's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Direction::SendRecv => "sendrecv",
+            Direction::SendOnly => "sendonly",
+            Direction::RecvOnly => "recvonly",
+            Direction::Inactive => "inactive",
+        }
     }
 }

@@ -10,16 +10,23 @@
 pub mod candidate;
 pub mod codec;
 pub mod description;
+pub mod error;
 pub mod extension;
+mod line;
+mod parse;
 pub mod session;
+pub mod terms;
+mod write;
 
 pub use candidate::Candidate;
 pub use codec::{Codec, CodecMapping};
 pub use description::{
-    CodecDescription, Description, Direction, ExtMap, Fingerprint, IceCredentials, Msid, Rid, Section, SectionKind, SendOrReceive, Setup,
-    SimulcastLayer, SsrcGroup,
+    CodecDescription, Description, Direction, ExtMap, Fingerprint, IceCredentials, Msid, Receives,
+    Rid, Section, SectionKind, SendOrReceive, Sends, Setup, SimulcastLayer, SsrcGroup,
 };
+pub use error::SdpError;
 pub use extension::ExtensionIds;
-pub use session::{LocalParameters, Offered, Published, PublishedRid, Remote, SdpError, SendTrack, Sending, Session};
+pub use session::Session;
+pub use terms::{LocalParameters, Offered, Published, PublishedRid, Remote, SendTrack, Sending};
 
 pub use crate::metadata::MediaKind;

@@ -7,171 +7,99 @@
 //! * What is agreed now: [`Session::published`] (participant to focus), [`Session::sending`] (focus to participant),
 //!   [`Session::remote`]. Look again after every `handle_*`.
 //!
-//! The focus is ICE-lite, bundles everything on one transport, and is always the DTLS server.
+//! The focus is ICE-lite (RFC 8445 §2.5), bundles everything on one transport, and is always the DTLS server.
 
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Candidate, CodecMapping, ExtensionIds, Fingerprint, IceCredentials, MediaKind};
+use super::codec::SessionCodecs;
+use super::extension::SessionExtensions;
+use super::line::{Bundled, Line, Maker, Purpose};
+use super::parse::is_token;
+use super::write::{self, Body, Head, Role};
+use super::{
+    Candidate, Description, ExtensionIds, Fingerprint, IceCredentials, LocalParameters, MediaKind,
+    Offered, Published, Remote, SdpError, Section, SendTrack, Sending, Setup,
+};
+use crate::limits::SECTIONS_MAX;
 
-/// What the focus says about its end.
-#[derive(Debug, Clone)]
-pub struct LocalParameters {
-    /// Of the `o=` line: random, less than 2^63.
-    pub session_id: u64,
-    /// ICE credentials of this transport.
-    pub ice: IceCredentials,
-    /// The certificate's.
-    pub fingerprint: Fingerprint,
-    /// Where the shard's sockets can be reached, best first.
-    pub addresses: Vec<SocketAddr>,
-}
-
-/// What the participant said about its end.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Remote {
-    /// ICE credentials.
-    pub ice: IceCredentials,
-    /// Of its certificate.
-    pub fingerprint: Fingerprint,
-    /// Candidates of its last description. Not needed by an ICE-lite end.
-    pub candidates: Vec<Candidate>,
-}
-
-/// The result of an offer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Offered {
-    /// To be sent back.
-    pub answer: String,
-    /// The offer began a new ICE generation: the answer has the credentials of [`Session::set_local_ice`].
-    pub ice_restarted: bool,
-    /// An own offer was outstanding and is now void; [`Session::needs_offer`] says whether there is to be another.
-    pub rolled_back: bool,
-}
-
-/// One layer of a published track.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PublishedRid {
-    /// The rid.
-    pub id: String,
-    /// The participant says that it does not flow.
-    pub paused: bool,
-}
-
-/// A track that the participant publishes, or has published, on one section.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Published {
-    /// The section.
-    pub mid: String,
-    /// Audio or video.
-    pub kind: MediaKind,
-    /// The stream's id when this track id was first seen. This is the outward one: it never changes under a live track.
-    pub stream_id: String,
-    /// The stream's id in the last description.
-    pub current_stream_id: String,
-    /// The track's id.
-    pub track_id: String,
-    /// Simulcast layers in the order of `a=simulcast`, best first; empty for one layer.
-    pub rids: Vec<PublishedRid>,
-    /// What it may be sent with.
-    pub codecs: Vec<CodecMapping>,
-    /// Header extensions in what the participant sends.
-    pub extensions: ExtensionIds,
-    /// Sources of `a=ssrc` lines; empty with simulcast.
-    pub ssrcs: Vec<u32>,
-    /// Whether the participant sends now; otherwise the track is to be unpublished.
-    pub active: bool,
-}
-
-/// A track that the participant shall get.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SendTrack {
-    /// The caller's name for the *track*: the same when it is subscribed to again, never that of another one.
-    pub key: u32,
-    /// Audio or video.
-    pub kind: MediaKind,
-    /// As in the metadata.
-    pub stream_id: String,
-    /// As in the metadata.
-    pub track_id: String,
-    /// The source of the forwarded packets.
-    pub ssrc: u32,
-    /// The source of retransmissions, video only.
-    pub rtx_ssrc: Option<u32>,
-    /// Groups the sources of one publisher.
-    pub cname: String,
-}
-
-/// A track that the participant has agreed to get.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sending {
-    /// Of [`SendTrack`].
-    pub key: u32,
-    /// The section.
-    pub mid: String,
-    /// With which it may be sent.
-    pub codecs: Vec<CodecMapping>,
-    /// Header extensions that the participant understands there.
-    pub extensions: ExtensionIds,
-}
-
-/// Why a description cannot be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum SdpError {
-    /// Longer than [`crate::limits::SDP_BYTES_MAX`].
-    #[error("description too long")]
-    TooLong,
-    /// Not SDP.
-    #[error("not a session description")]
-    Syntax,
-    /// More sections than [`crate::limits::SECTIONS_MAX`].
-    #[error("too many sections")]
-    TooManySections,
-    /// A section without `a=mid`, or two with the same.
-    #[error("missing or repeated mid")]
-    Mid,
-    /// No section has ICE credentials, or they are not well-formed.
-    #[error("no usable ICE credentials")]
-    Ice,
-    /// No usable `a=fingerprint`.
-    #[error("no usable fingerprint")]
-    Fingerprint,
-    /// The fingerprint is another one than before: that would be another transport.
-    #[error("fingerprint changed")]
-    FingerprintChanged,
-    /// `a=setup` leaves the focus no passive role.
-    #[error("DTLS role not possible")]
-    Setup,
-    /// Sections differ from the agreed ones in number or order.
-    #[error("sections do not match the session's")]
-    Sections,
-    /// An answer without an outstanding offer; it may be late, and does no harm.
-    #[error("no offer is outstanding")]
-    NoOffer,
-}
+/// Begins the mids of own sections; browsers count theirs from 0, so that both sides can make sections without asking.
+const OWN_MID_PREFIX: &str = "w";
 
 /// The focus's end of one peer connection.
 #[derive(Debug)]
 pub struct Session {
     local: LocalParameters,
+    candidates: Vec<Candidate>,
+    /// To be used at the next ICE restart.
+    next_ice: Option<IceCredentials>,
+    session_version: u64,
+    remote: Option<Remote>,
+    agreed: Agreed,
+    /// What holds if the outstanding offer is answered. Rolling back is dropping it.
+    pending: Option<Vec<Line>>,
+    wishes: BTreeMap<u32, Wish>,
+}
+
+/// What the participant's descriptions have settled.
+#[derive(Debug, Clone, Default)]
+struct Agreed {
+    lines: Vec<Line>,
+    codecs: SessionCodecs,
+    extensions: SessionExtensions,
+    extmap_allow_mixed: bool,
+    /// Track id to the stream id it was first seen with.
+    first_streams: BTreeMap<String, String>,
+}
+
+/// A track that the conference has asked to be sent at some time.
+#[derive(Debug)]
+struct Wish {
+    track: SendTrack,
+    state: WishState,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum WishState {
+    Wanted,
+    Stopped,
+    /// The participant rejected the section; it is not asked again until the conference wishes again.
+    Refused,
 }
 
 impl Session {
     /// A session that waits for the participant's first offer.
     pub fn new(local: LocalParameters) -> Session {
-        Session { local }
+        let addresses = (0_u16..).zip(&local.addresses);
+        let candidates = addresses
+            .map(|(index, address)| Candidate::host(*address, index))
+            .collect();
+        Session {
+            local,
+            candidates,
+            next_ice: None,
+            session_version: 0,
+            remote: None,
+            agreed: Agreed::default(),
+            pending: None,
+            wishes: BTreeMap::new(),
+        }
     }
 
     /// Whether `sdp` is an offer that begins a new ICE generation; then call [`Session::set_local_ice`] before
     /// [`Session::handle_offer`]. False for the first offer and for what cannot be read.
     pub fn restarts_ice(&self, sdp: &str) -> bool {
-        let _ = sdp;
-        todo!()
+        let Some(remote) = &self.remote else {
+            return false;
+        };
+        Description::parse(sdp)
+            .ok()
+            .and_then(|offer| offer.ice().cloned())
+            .is_some_and(|ice| ice != remote.ice)
     }
 
     /// Own credentials to be used if the next offer restarts ICE.
     pub fn set_local_ice(&mut self, ice: IceCredentials) {
-        let _ = ice;
-        todo!()
+        self.next_ice = Some(ice);
     }
 
     /// The own credentials now in use.
@@ -179,69 +107,432 @@ impl Session {
         &self.local.ice
     }
 
+    /// The own candidates, as they stand in every description; for those who want them trickled as well.
+    pub fn local_candidates(&self) -> &[Candidate] {
+        &self.candidates
+    }
+
     /// Takes an offer, the first or a later one, and gives the answer. An own outstanding offer is rolled back first: the
     /// participant is the impolite side and has dropped it. On an error nothing has changed.
     pub fn handle_offer(&mut self, sdp: &str) -> Result<Offered, SdpError> {
-        let _ = sdp;
-        todo!()
+        let offer = Description::parse(sdp)?;
+        let mut agreed = self.agreed.clone();
+        agreed.take_offer(&offer)?;
+        let remote = self.remote_of(&offer, &agreed.lines)?;
+        let ice_restarted = self
+            .remote
+            .as_ref()
+            .is_some_and(|known| known.ice != remote.ice);
+
+        if ice_restarted && let Some(ice) = self.next_ice.take() {
+            self.local.ice = ice;
+        }
+        self.remote = Some(remote);
+        let rolled_back = self.pending.take().is_some();
+        for line in &mut agreed.lines {
+            let wanted = wanted_ssrc(&self.wishes, line);
+            line.sending = wanted.is_some() && line.remote.receives;
+            if line.sending || wanted.is_none() {
+                line.proposed = wanted;
+            }
+        }
+        self.agreed = agreed;
+        self.release_lines();
+        self.refuse_thrown_out();
+        let answer = self.write(&self.agreed.lines, Role::Passive, |line| line.sending);
+        self.session_version += 1;
+        Ok(Offered {
+            answer,
+            ice_restarted,
+            rolled_back,
+        })
     }
 
     /// The participant's end; `None` before the first offer.
     pub fn remote(&self) -> Option<&Remote> {
-        todo!()
+        self.remote.as_ref()
     }
 
-    /// Tracks of the participant, one per section that has ever had one, in the order of the sections.
+    /// Tracks of the participant, one per section that has ever had one, in the order of the sections. A track that was there
+    /// before and is not any more, or is not active, is to be unpublished.
     pub fn published(&self) -> Vec<Published> {
-        todo!()
+        let all = &self.agreed.lines;
+        // A track that has moved to another section is published there.
+        let moved = |line: &Line| {
+            !line.remote.sends
+                && all.iter().any(|other| {
+                    other.remote.sends && other.remote.track_id == line.remote.track_id
+                })
+        };
+        let lines = all
+            .iter()
+            .filter(|line| line.remote.has_sent && !moved(line));
+        let published = lines.filter_map(|line| {
+            let Purpose::Media(kind) = line.purpose else {
+                return None;
+            };
+            let remote = &line.remote;
+            Some(Published {
+                mid: line.mid.clone(),
+                kind,
+                stream_id: self
+                    .agreed
+                    .first_streams
+                    .get(&remote.track_id)
+                    .unwrap_or(&remote.stream_id)
+                    .clone(),
+                current_stream_id: remote.stream_id.clone(),
+                track_id: remote.track_id.clone(),
+                rids: remote.rids.clone(),
+                codecs: line.mappings(),
+                extensions: ExtensionIds::of(&line.extmaps),
+                ssrcs: remote.ssrcs.clone(),
+                active: remote.sends,
+            })
+        });
+        published.collect()
     }
 
     /// Wants a track to be sent (again). Ids that cannot be written into SDP are refused with `false`.
     pub fn send_track(&mut self, track: SendTrack) -> bool {
-        let _ = track;
-        todo!()
+        let writable = [&track.stream_id, &track.track_id, &track.cname]
+            .into_iter()
+            .all(|id| is_token(id));
+        if writable {
+            self.wishes.insert(
+                track.key,
+                Wish {
+                    track,
+                    state: WishState::Wanted,
+                },
+            );
+        }
+        writable
     }
 
     /// Wants a track no longer to be sent; its section stays reserved for it.
     pub fn stop_track(&mut self, key: u32) {
-        let _ = key;
-        todo!()
+        if let Some(wish) = self.wishes.get_mut(&key) {
+            wish.state = WishState::Stopped;
+        }
     }
 
-    /// The track does not exist any more and is not advertised to the participant any more: stops it and lets another track have its section.
+    /// The track does not exist any more and is not advertised to the participant any more: stops it and lets another track have
+    /// its section, once the participant has agreed that nothing is sent there.
     pub fn forget_track(&mut self, key: u32) {
-        let _ = key;
-        todo!()
+        self.wishes.remove(&key);
+        self.release_lines();
     }
 
     /// Whether wishes differ from what was last proposed, and no offer is outstanding.
     pub fn needs_offer(&self) -> bool {
-        todo!()
+        if self.remote.is_none() || self.pending.is_some() {
+            return false;
+        }
+        let bound: BTreeSet<u32> = self
+            .agreed
+            .lines
+            .iter()
+            .filter_map(|line| line.bound)
+            .collect();
+        let differs = self
+            .agreed
+            .lines
+            .iter()
+            .any(|line| line.proposed != wanted_ssrc(&self.wishes, line));
+        differs || (self.unbound_wishes(&bound).next().is_some() && self.has_room())
     }
 
     /// Whether an own offer waits for its answer.
     pub fn offer_outstanding(&self) -> bool {
-        todo!()
+        self.pending.is_some()
     }
 
     /// An own offer with all wishes; `None` while one is outstanding or before the first offer of the participant.
     pub fn create_offer(&mut self) -> Option<String> {
-        todo!()
+        if self.remote.is_none() || self.pending.is_some() {
+            return None;
+        }
+        let mut lines = self.agreed.lines.clone();
+        self.bind_wishes(&mut lines);
+        for line in &mut lines {
+            line.proposed = wanted_ssrc(&self.wishes, line);
+        }
+        let offer = self.write(&lines, Role::ActPass, |line| line.proposed.is_some());
+        self.session_version += 1;
+        self.pending = Some(lines);
+        Some(offer)
     }
 
     /// Takes the answer to the outstanding offer. On an error the offer stays outstanding.
     pub fn handle_answer(&mut self, sdp: &str) -> Result<(), SdpError> {
-        let _ = sdp;
-        todo!()
+        let pending = self.pending.as_ref().ok_or(SdpError::NoOffer)?;
+        let answer = Description::parse(sdp)?;
+        if answer.sections.len() != pending.len() {
+            return Err(SdpError::Sections);
+        }
+        let mut lines = pending.clone();
+        for (line, section) in lines.iter_mut().zip(&answer.sections) {
+            // Some authors leave the mid out of what they reject.
+            if section.mid.as_ref().is_some_and(|mid| *mid != line.mid)
+                || (section.mid.is_none() && section.port != 0)
+            {
+                return Err(SdpError::Sections);
+            }
+            line.check_kind(section)?;
+            if !line.rejected {
+                line.take_answer(section);
+            }
+        }
+        self.pending = None;
+        self.agreed.lines = lines;
+        self.agreed.learn_streams();
+        self.release_lines();
+        self.refuse_thrown_out();
+        Ok(())
     }
 
     /// Withdraws the outstanding offer, if any.
     pub fn rollback(&mut self) {
-        todo!()
+        self.pending = None;
     }
 
-    /// What has been agreed to be sent and flows, in the order of the sections.
+    /// What has been agreed to be sent and is still wanted, in the order of the sections.
     pub fn sending(&self) -> Vec<Sending> {
-        todo!()
+        let lines = self
+            .agreed
+            .lines
+            .iter()
+            .filter(|line| line.sending && wanted_ssrc(&self.wishes, line).is_some());
+        let sending = lines.filter_map(|line| {
+            Some(Sending {
+                key: line.bound?,
+                mid: line.mid.clone(),
+                codecs: line.mappings(),
+                extensions: ExtensionIds::of(&line.extmaps),
+            })
+        });
+        sending.collect()
     }
+
+    /// Whether another own section is within the limits.
+    fn has_room(&self) -> bool {
+        self.agreed.lines.len() < SECTIONS_MAX
+    }
+
+    fn unbound_wishes<'a>(
+        &'a self,
+        bound: &'a BTreeSet<u32>,
+    ) -> impl Iterator<Item = &'a SendTrack> {
+        let wanted = self
+            .wishes
+            .values()
+            .filter(|wish| wish.state == WishState::Wanted);
+        wanted
+            .map(|wish| &wish.track)
+            .filter(|track| !bound.contains(&track.key))
+    }
+
+    /// Gives every wanted track a section: its own from before, a free one, or a new one.
+    fn bind_wishes(&mut self, lines: &mut Vec<Line>) {
+        let bound: BTreeSet<u32> = lines.iter().filter_map(|line| line.bound).collect();
+        let unbound: Vec<(u32, MediaKind)> = self
+            .unbound_wishes(&bound)
+            .map(|track| (track.key, track.kind))
+            .collect();
+        for (key, kind) in unbound {
+            let codecs = self.agreed.codecs.for_own_section(kind);
+            let extmaps = self.agreed.extensions.for_own_section(kind);
+            if let Some(line) = lines.iter_mut().find(|line| line.is_free_for(kind)) {
+                // Offered anew in full: the answer to an earlier offer may have narrowed the lists.
+                (line.bound, line.codecs, line.extmaps) = (Some(key), codecs, extmaps);
+            } else if lines.len() < SECTIONS_MAX {
+                let mut line = Line::own(own_mid(lines), kind, codecs, extmaps);
+                line.bound = Some(key);
+                lines.push(line);
+            }
+        }
+    }
+
+    /// Sections whose track is forgotten and which the participant knows to be silent are free for others.
+    fn release_lines(&mut self) {
+        for line in &mut self.agreed.lines {
+            if line
+                .bound
+                .is_some_and(|key| !self.wishes.contains_key(&key))
+                && !line.sending
+                && line.proposed.is_none()
+            {
+                line.bound = None;
+            }
+        }
+    }
+
+    /// A track whose section the participant rejects does not come back in another one unasked: that could go on for ever.
+    fn refuse_thrown_out(&mut self) {
+        for key in self
+            .agreed
+            .lines
+            .iter_mut()
+            .filter_map(|line| line.thrown_out.take())
+        {
+            if let Some(wish) = self
+                .wishes
+                .get_mut(&key)
+                .filter(|wish| wish.state == WishState::Wanted)
+            {
+                wish.state = WishState::Refused;
+            }
+        }
+    }
+
+    /// The participant's end as this offer describes it; what a re-offer with nothing but rejected sections does not say stays.
+    fn remote_of(&self, offer: &Description, lines: &[Line]) -> Result<Remote, SdpError> {
+        let accepted = offer
+            .sections
+            .iter()
+            .zip(lines)
+            .find(|(_, line)| !line.rejected)
+            .map(|(section, _)| section);
+        let Some(section) = accepted else {
+            return self.remote.clone().ok_or(SdpError::Sections);
+        };
+        let ice = section.ice.clone().ok_or(SdpError::Ice)?;
+        let fingerprint = strongest_fingerprint(section).ok_or(SdpError::Fingerprint)?;
+        if self
+            .remote
+            .as_ref()
+            .is_some_and(|known| known.fingerprint != fingerprint)
+        {
+            return Err(SdpError::FingerprintChanged);
+        }
+        if !matches!(section.setup, None | Some(Setup::ActPass | Setup::Active)) {
+            return Err(SdpError::Setup);
+        }
+        Ok(Remote {
+            ice,
+            fingerprint,
+            candidates: section.candidates.clone(),
+        })
+    }
+
+    fn write(&self, lines: &[Line], role: Role, sends: impl Fn(&Line) -> bool) -> String {
+        let head = Head {
+            session_id: self.local.session_id,
+            session_version: self.session_version,
+            ice: &self.local.ice,
+            fingerprint: &self.local.fingerprint,
+            role,
+            extmap_allow_mixed: self.agreed.extmap_allow_mixed,
+            candidates: &self.candidates,
+        };
+        let track = |line: &Line| {
+            line.bound
+                .and_then(|key| self.wishes.get(&key))
+                .map(|wish| &wish.track)
+        };
+        let bodies: Vec<Body<'_>> = lines
+            .iter()
+            .map(|line| Body {
+                line,
+                sent: if sends(line) { track(line) } else { None },
+            })
+            .collect();
+        write::description(&head, &bodies)
+    }
+}
+
+impl Agreed {
+    fn take_offer(&mut self, offer: &Description) -> Result<(), SdpError> {
+        if offer.sections.len() < self.lines.len() {
+            return Err(SdpError::Sections);
+        }
+        let mut seen = BTreeSet::new();
+        let mut has_data_channel = false;
+        for (index, section) in offer.sections.iter().enumerate() {
+            let mid = section
+                .mid
+                .as_deref()
+                .filter(|mid| seen.insert(*mid))
+                .ok_or(SdpError::Mid)?;
+            // Without any bundle the first section has the transport to itself.
+            let bundled = Bundled(
+                offer.bundle.iter().any(|member| member == mid)
+                    || (offer.bundle.is_empty() && index == 0),
+            );
+            match self.lines.get_mut(index) {
+                Some(line) if line.mid == mid => {
+                    line.check_kind(section)?;
+                    line.take_offer(section, bundled);
+                }
+                // A rejected section's place can be taken by a new one (RFC 9429 §5.2.2).
+                Some(line) if line.rejected => *line = Line::offered(section, mid, bundled),
+                Some(_) => return Err(SdpError::Sections),
+                None => self.lines.push(Line::offered(section, mid, bundled)),
+            }
+            let line = &mut self.lines[index];
+            if line.purpose == Purpose::DataChannel && !line.rejected {
+                if has_data_channel {
+                    line.reject();
+                }
+                has_data_channel = true;
+            }
+            if !line.rejected {
+                self.codecs.learn(&section.codecs, &line.codecs);
+                self.extensions.learn(&section.extmaps);
+            }
+        }
+        self.extmap_allow_mixed = offer.extmap_allow_mixed;
+        self.learn_streams();
+        Ok(())
+    }
+
+    /// Notes the first stream id of every track, for as long as a section speaks of the track.
+    fn learn_streams(&mut self) {
+        let named = self
+            .lines
+            .iter()
+            .map(|line| &line.remote)
+            .filter(|remote| remote.has_sent);
+        let named: BTreeMap<&str, &str> = named
+            .map(|remote| (remote.track_id.as_str(), remote.stream_id.as_str()))
+            .collect();
+        self.first_streams
+            .retain(|track_id, _| named.contains_key(track_id.as_str()));
+        for (track_id, stream_id) in named {
+            self.first_streams
+                .entry(track_id.to_owned())
+                .or_insert_with(|| stream_id.to_owned());
+        }
+    }
+}
+
+/// The source that the focus wants to send in a section.
+fn wanted_ssrc(wishes: &BTreeMap<u32, Wish>, line: &Line) -> Option<u32> {
+    let wish = wishes.get(&line.bound?)?;
+    (wish.state == WishState::Wanted).then_some(wish.track.ssrc)
+}
+
+/// A mid that no section has.
+fn own_mid(lines: &[Line]) -> String {
+    let own = lines
+        .iter()
+        .filter(|line| line.maker == Maker::Focus)
+        .count();
+    let mids = (own..).map(|number| format!("{OWN_MID_PREFIX}{number}"));
+    // One more than there are sections is enough to find a free one.
+    mids.take(lines.len() + 1)
+        .find(|mid| lines.iter().all(|line| line.mid != *mid))
+        .unwrap_or_else(|| OWN_MID_PREFIX.to_owned())
+}
+
+/// The participant's fingerprint, by the best hash that there is.
+fn strongest_fingerprint(section: &Section) -> Option<Fingerprint> {
+    let lengths = [("sha-256", 32), ("sha-384", 48), ("sha-512", 64)];
+    let find = |(algorithm, length)| {
+        section.fingerprints.iter().find(|fingerprint| {
+            fingerprint.algorithm == algorithm && fingerprint.bytes.len() == length
+        })
+    };
+    lengths.into_iter().find_map(find).cloned()
 }
