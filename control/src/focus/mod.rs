@@ -24,12 +24,12 @@ mod shards;
 use std::{
     net::SocketAddr,
     os::unix::fs::DirBuilderExt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
 use anyhow::Context;
 use tokio::{
-    sync::{Notify, oneshot},
+    sync::{Notify, oneshot, watch},
     task::{JoinHandle, JoinSet},
 };
 use weir_transport::Certificate;
@@ -53,7 +53,9 @@ pub struct Focus {
     id: ParticipantId,
     http: Server,
     stop: oneshot::Sender<()>,
-    driver: Mutex<Option<JoinHandle<()>>>,
+    driver: JoinHandle<()>,
+    /// Closed when the driver ends, in whatever way.
+    running: watch::Receiver<()>,
     shard_threads: Vec<i32>,
 }
 
@@ -105,8 +107,12 @@ impl Focus {
             to_device_failed: 0,
         };
         let (stop, stopped) = oneshot::channel();
-        let driver = Mutex::new(Some(tokio::spawn(driver.run(stopped))));
-        Ok(Self { id, http, stop, driver, shard_threads })
+        let (until_end, running) = watch::channel(());
+        let driver = tokio::spawn(async move {
+            let _until_end = until_end;
+            driver.run(stopped).await;
+        });
+        Ok(Self { id, http, stop, driver, running, shard_threads })
     }
 
     /// The user and the device that clients call.
@@ -126,22 +132,15 @@ impl Focus {
 
     /// Waits until the focus has ended without being told to, which is a fault.
     pub async fn ended(&self) {
-        let driver = self.driver.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(driver) = driver
-            && let Err(error) = driver.await
-        {
-            tracing::error!(%error, "the control loop ended");
-        }
+        // Nothing is ever sent: the only change is that the sender goes.
+        while self.running.clone().changed().await.is_ok() {}
     }
 
     /// Hangs up every call, stops the shards, and waits for it all.
     pub async fn shutdown(self) {
-        // The driver that has ended already needs no telling.
+        // A driver that has ended already needs no telling.
         let _ = self.stop.send(());
-        let driver = self.driver.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(driver) = driver
-            && let Err(error) = driver.await
-        {
+        if let Err(error) = self.driver.await {
             tracing::error!(%error, "the control loop ended");
         }
         self.http.shutdown().await;
