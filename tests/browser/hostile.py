@@ -1,4 +1,5 @@
-"""A hostile participant beside a healthy call: malformed invites and a flood of garbage on the media port.
+"""A hostile participant beside a healthy call: malformed invites, nonsense on its data channel, a flood of garbage on the
+media port.
 
 The healthy call must not notice, and the focus must count what it refused.
 """
@@ -11,6 +12,8 @@ import socket
 import time
 
 import checks
+from webdriver import Browser
+from world import FOCUS_DEVICE, PASSWORD
 
 # An offer that a browser might make, as a beginning for what it never would.
 GOOD_SDP = "\r\n".join(
@@ -33,13 +36,13 @@ GOOD_SDP = "\r\n".join(
 )
 
 
-def invite(conf_id, **changes):
-    """An invite of mallory with members changed; a member that is None is left out."""
+def invite(call, **changes):
+    """An invite of mallory to a call with members changed; a member that is None is left out."""
     content = {
         "version": "1",
         "call_id": f"bad{time.monotonic_ns()}",
         "party_id": "MALLORY",
-        "conf_id": conf_id,
+        "conf_id": call,
         "device_id": "MALLORY",
         "sender_session_id": "mallory",
         "dest_session_id": "sfu",
@@ -75,6 +78,40 @@ def bad_invites(conf_id):
         invite(conf_id, **{"org.matrix.msc3077.sdp_stream_metadata": {"x": {"tracks": [1, 2], "user_id": {}}}}),
     ]
 
+# Runs in a page of mallory's: joins without media by the page's own modules, then says everything wrong that comes to mind.
+CHANNEL_NONSENSE = """
+const [baseUrl, password, room, confId, focus] = arguments;
+const { MatrixClient } = await import("/js/matrix.js");
+const { Leg } = await import("/js/leg.js");
+const channels = [];
+const create = RTCPeerConnection.prototype.createDataChannel;
+RTCPeerConnection.prototype.createDataChannel = function (...given) {
+  channels.push(create.apply(this, given));
+  return channels[0];
+};
+const matrix = await MatrixClient.discover(baseUrl);
+await matrix.login("mallory", password);
+await matrix.startSync(room, []);
+const leg = new Leg({ matrix, focus, confId, sessionId: "mallory", iceServers: [] });
+matrix.on("todevice", (event) => leg.handleToDevice(event));
+const connected = new Promise((resolve, reject) => { leg.on("connected", resolve); leg.on("ended", reject); });
+await leg.start([]);
+await connected;
+const names = ["m.call.negotiate", "m.call.track_subscription", "m.call.sdp_stream_metadata_changed", "m.call.pong", "x.y"];
+const contents = [null, 7, "x", [], {}, { subscribe: 7 }, { subscribe: [{}, 1, { stream_id: 1, track_id: {}, width: -1 }] },
+  { subscribe: [{ stream_id: "nobody", track_id: "nothing", width: 1e308, height: 0.5 }], unsubscribe: "all" },
+  { description: { type: "offer", sdp: "v=0" } }, { description: { type: "answer", sdp: "" } }, { description: { type: "offer" } },
+  { sdp_stream_metadata: { a: { user_id: "@alice:localhost", purpose: 4, tracks: { t: { kind: "smell" } } } } }];
+const said = [];
+for (const type of names) for (const content of contents) said.push(JSON.stringify({ type, content }));
+said.push("", "{", "[]", "null", "\\u0000", "x".repeat(200000), '{"type":'.repeat(5000), JSON.stringify({ type: 5 }));
+for (const text of said) channels[0].send(text);
+channels[0].send(new Uint8Array(5000));
+await new Promise((resolve) => setTimeout(resolve, 1000));
+leg.hangup();
+return said.length + 1;
+"""
+
 
 def beside_a_healthy_call(world, report):
     """Sends it all while three pages talk, then looks at them and at the focus."""
@@ -88,6 +125,7 @@ def beside_a_healthy_call(world, report):
         world.send_to_focus("mallory", "m.call.invite", content)
     for kind in ("m.call.candidates", "m.call.select_answer", "m.call.hangup", "m.call.answer", "m.call.nonsense"):
         world.send_to_focus("mallory", kind, {"call_id": 1, "candidates": [{"candidate": [3]}], "conf_id": conf_id})
+    nonsense = talk_nonsense(world, conf_id)
     sent = throw_garbage(world, seconds=5)
     time.sleep(1)
 
@@ -99,10 +137,21 @@ def beside_a_healthy_call(world, report):
             worst = max(worst, 1000 * (is_now["freezeSeconds"] - was["freezeSeconds"]))
     report.check("hostile: the healthy call does not freeze", worst <= checks.FREEZE_MAX_MS, f"{worst:.0f} ms", "at most 300 ms")
     alive = world.focus.poll() is None and world.is_ready()
-    report.check("hostile: the focus is ready", alive, f"{len(messages)} invites, {sent} datagrams", "still ready")
+    report.check("hostile: the focus is ready", alive, f"{len(messages)} invites, {nonsense} frames, {sent} datagrams", "still ready")
     counted = refusals(world) - refused_before
     report.check("hostile: refusals are counted", counted > 0, f"{counted:.0f}", "more than 0")
     checks.still_flows(world, report, "beside a hostile participant")
+
+
+def talk_nonsense(world, conf_id):
+    """Lets mallory into the call to say wrong things on the data channel; returns how many."""
+    browser = Browser(world.driver, ["--allow-loopback-in-peer-connection"], (300, 200))
+    try:
+        browser.open(world.http)
+        focus = {"userId": "@focus:localhost", "deviceId": FOCUS_DEVICE}
+        return browser.run(CHANNEL_NONSENSE, world.base_url, PASSWORD, world.room, conf_id, focus)
+    finally:
+        browser.close()
 
 
 def refusals(world):

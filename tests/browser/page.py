@@ -11,11 +11,13 @@ from webdriver import Browser, WebDriverError
 
 PATTERN_READER = (pathlib.Path(__file__).parent / "pattern.js").read_text(encoding="utf-8")
 
-# A camera that plays a file, a microphone that beeps, and a screen that draws itself; no questions to the user.
+# A camera that plays a file, a microphone that beeps, and a screen that draws itself; no questions to the user. Loopback as
+# a network, because the focus of the test listens on nothing else.
 FAKE_DEVICES = [
     "--use-fake-ui-for-media-stream",
     "--use-fake-device-for-media-stream",
     "--autoplay-policy=no-user-gesture-required",
+    "--allow-loopback-in-peer-connection",
 ]
 
 
