@@ -1,23 +1,51 @@
 //! Who is in which call, what they publish, and who gets what.
 //!
+//! ```text
+//!  to-device ──► calls ─────┐              ┌► streams ──► board ──► snapshots
+//!                           ├► leg ────────┤                 │
+//!  data channel ► requests ─┘  (session,   └► subscriptions ◄┘ ──► offers, commands for the shard
+//!                               offer, ping)
+//! ```
 //! Pure: to-device messages, data channel messages, transport events and the time in; to-device messages, commands for
 //! shards and data channel messages out. No I/O, no clock, no locks; random numbers come from the seed in [`Settings`].
 //!
-//! Not here: who may call (`authorise`), DTLS and SCTP (`weir_transport`), media (`weir_shard`).
+//! Not here: who may call (`authorise`), DTLS and SCTP (`weir_transport`), SDP (`weir_signal`), media (`weir_shard`).
 
+mod board;
+mod calls;
+#[allow(clippy::module_inception)]
+mod conference;
+mod ended;
 mod ids;
-mod limits;
+mod leg;
+pub mod limits;
+mod live_call;
+mod mapping;
 mod output;
+mod ping;
+mod rate;
+mod requests;
 mod settings;
+mod shared;
+mod streams;
+mod subscriptions;
+#[cfg(test)]
+mod tests;
 
-use std::time::Instant;
+use std::{collections::BTreeMap, fmt, time::Instant};
 
 use weir_shard::TransportId;
 
 pub use ids::ParticipantId;
 pub use limits::Limits;
+pub use live_call::LiveCall;
 pub use output::{Fingerprint, HangupReason, Output, Protection, Refusal, Sender, TransportInput};
 pub use settings::{Settings, Timing};
+
+use conference::Conference;
+use ended::Ended;
+use rate::Rates;
+use shared::Shared;
 
 /// All conferences of one focus.
 ///
@@ -25,61 +53,152 @@ pub use settings::{Settings, Timing};
 /// to be done because of it. `poll_timeout` says when `handle_timeout` is due.
 ///
 /// **After every call that puts something in, `poll_output` is called until it gives `None`.**
-#[derive(Debug)]
 pub struct Conferences {
-    settings: Settings,
+    shared: Shared,
+    conferences: BTreeMap<String, Conference>,
+    transports: BTreeMap<TransportId, (String, ParticipantId)>,
+    ended: Ended,
+    user_rates: Rates,
+    homeserver_rates: Rates,
+    draining: bool,
+}
+
+impl fmt::Debug for Conferences {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Conferences")
+            .field("conferences", &self.conferences.len())
+            .field("participants", &self.transports.len())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Conferences {
     /// Makes a focus without conferences.
+    ///
+    /// # Panics
+    /// If `settings.shards` is empty: there is nowhere to place a conference.
     pub fn new(settings: Settings) -> Self {
-        Self { settings }
+        assert!(!settings.shards.is_empty(), "a focus has at least one shard");
+        Self {
+            shared: Shared::new(settings),
+            conferences: BTreeMap::new(),
+            transports: BTreeMap::new(),
+            ended: Ended::default(),
+            user_rates: Rates::default(),
+            homeserver_rates: Rates::default(),
+            draining: false,
+        }
     }
 
-    // Signatures to come with weir_signal:
-    //   handle_call(&mut self, sender: Sender<'_>, message: weir_signal::call::Message, now)
-    //   refuse_call(&mut self, sender: Sender<'_>, message: &weir_signal::call::Message, reason: Refusal, now)
-
     /// Takes what happened on a transport. About a transport that is gone it does nothing.
-    pub fn handle_transport(&mut self, _id: TransportId, _input: TransportInput, _now: Instant) {}
+    pub fn handle_transport(&mut self, id: TransportId, input: TransportInput, now: Instant) {
+        let Some((conf_id, participant)) = self.transports.get(&id).cloned() else { return };
+        let Some(conference) = self.conferences.get_mut(&conf_id) else { return };
+        let Some(leg) = conference.legs.get_mut(&participant) else { return };
+        let shared = &mut self.shared;
+        match input {
+            // The handshake follows by itself; the data channel is what is waited for.
+            TransportInput::IceConnected => {}
+            TransportInput::ChannelOpen { channel, .. } => {
+                if !leg.handle_channel_open(channel, shared, now) {
+                    shared.refuse(Refusal::SecondChannel);
+                }
+            }
+            TransportInput::ChannelClosed { channel } => leg.handle_channel_closed(channel, shared, now),
+            TransportInput::Binary { .. } => shared.refuse(Refusal::BinaryMessage),
+            TransportInput::Text { channel, text } => {
+                if leg.is_signalling(channel) {
+                    conference.handle_text(&participant, &text, shared, now);
+                } else {
+                    shared.refuse(Refusal::SecondChannel);
+                }
+            }
+            TransportInput::ConsentLost | TransportInput::Failed { .. } => {
+                self.remove_leg(&conf_id, &participant, Some(HangupReason::IceFailed), now);
+                return;
+            }
+        }
+        conference.settle(&participant, shared, now);
+    }
 
     /// Takes that a user (or one device of it) is no longer a member of the conference: its legs are hung up.
-    pub fn handle_member_gone(&mut self, _conf_id: &str, _user_id: &str, _device_id: Option<&str>, _now: Instant) {}
+    pub fn handle_member_gone(&mut self, conf_id: &str, user_id: &str, device_id: Option<&str>, now: Instant) {
+        let Some(conference) = self.conferences.get(conf_id) else { return };
+        let gone: Vec<ParticipantId> = conference
+            .legs
+            .keys()
+            .filter(|leg| leg.user_id == user_id && device_id.is_none_or(|device_id| leg.device_id == device_id))
+            .cloned()
+            .collect();
+        for participant in gone {
+            self.remove_leg(conf_id, &participant, Some(HangupReason::UserHangup), now);
+        }
+    }
 
     /// Does what is due. Early or late calls do no harm.
-    pub fn handle_timeout(&mut self, _now: Instant) {}
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(&(deadline, transport)) = self.shared.deadlines.first() {
+            if deadline > now {
+                return;
+            }
+            self.shared.deadlines.pop_first();
+            let Some((conf_id, participant)) = self.transports.get(&transport).cloned() else { continue };
+            let Some(conference) = self.conferences.get_mut(&conf_id) else { continue };
+            let Some(leg) = conference.legs.get_mut(&participant) else { continue };
+            leg.disarm();
+            match leg.handle_timeout(&mut self.shared, now) {
+                Ok(()) => conference.settle(&participant, &mut self.shared, now),
+                Err(reason) => self.remove_leg(&conf_id, &participant, Some(reason), now),
+            }
+        }
+    }
 
     /// When `handle_timeout` is due next.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        None
+        self.shared.deadlines.first().map(|&(deadline, _)| deadline)
     }
 
     /// The next thing to do.
     pub fn poll_output(&mut self) -> Option<Output> {
-        None
+        self.shared.poll_output()
     }
 
-    /// Hangs up every call and refuses new ones with [`Refusal::Draining`].
-    pub fn hang_up_all(&mut self, _reason: HangupReason, _now: Instant) {}
+    /// Hangs up every call, and refuses new ones from now on with [`Refusal::Draining`].
+    pub fn hang_up_all(&mut self, reason: HangupReason, _now: Instant) {
+        self.draining = true;
+        self.transports.clear();
+        // Nobody is told that the others leave: all do.
+        for (_, leg) in std::mem::take(&mut self.conferences).into_values().flat_map(|conference| conference.legs) {
+            self.ended.push(leg.participant(), leg.call_id());
+            leg.close(Some(reason), &mut self.shared);
+        }
+    }
 
     /// The calls that are up, so that the next process can hang up those that this one leaves behind.
     pub fn live_calls(&self) -> Vec<LiveCall> {
-        let _ = &self.settings;
-        Vec::new()
+        self.conferences.values().flat_map(|conference| conference.legs.values()).map(leg::Leg::live_call).collect()
     }
-}
 
-/// What is needed to hang up a call from another process.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct LiveCall {
-    /// The conference.
-    pub conf_id: String,
-    /// Whom to tell.
-    pub participant: ParticipantId,
-    /// The call.
-    pub call_id: String,
-    /// The participant's session, without which it does not listen.
-    pub session_id: String,
-    /// How to tell.
-    pub protection: Protection,
+    /// How many conferences there are.
+    pub fn conference_count(&self) -> usize {
+        self.conferences.len()
+    }
+
+    /// How many participants there are, over all conferences.
+    pub fn participant_count(&self) -> usize {
+        self.transports.len()
+    }
+
+    /// Ends a leg, tells the others, and ends the conference with its last leg.
+    fn remove_leg(&mut self, conf_id: &str, participant: &ParticipantId, reason: Option<HangupReason>, now: Instant) {
+        let Some(conference) = self.conferences.get_mut(conf_id) else { return };
+        let Some(leg) = conference.legs.get(participant) else { return };
+        self.transports.remove(&leg.transport());
+        self.ended.push(participant, leg.call_id());
+        conference.remove(participant, reason, &mut self.shared);
+        conference.settle(participant, &mut self.shared, now);
+        if conference.legs.is_empty() {
+            self.conferences.remove(conf_id);
+        }
+    }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use weir_shard::{Command, TransportId};
+use weir_signal::sdp;
 
 use super::ids::ParticipantId;
 
@@ -129,6 +130,18 @@ pub struct Fingerprint {
     pub bytes: Vec<u8>,
 }
 
+impl From<Fingerprint> for sdp::Fingerprint {
+    fn from(fingerprint: Fingerprint) -> Self {
+        Self { algorithm: fingerprint.algorithm, bytes: fingerprint.bytes }
+    }
+}
+
+impl From<sdp::Fingerprint> for Fingerprint {
+    fn from(fingerprint: sdp::Fingerprint) -> Self {
+        Self { algorithm: fingerprint.algorithm, bytes: fingerprint.bytes }
+    }
+}
+
 /// Why something was not done. All are the sender's doing or a limit of the operator; none harms anybody else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Refusal {
@@ -144,6 +157,8 @@ pub enum Refusal {
     Duplicate,
     /// The sender may not use this conference.
     NotAuthorised,
+    /// The invite of another focus: trunks are not served.
+    Trunk,
     /// More invites than the sender's user may send in a second.
     TooManyInvitesOfUser,
     /// More invites than the sender's homeserver may send in a second.
@@ -192,6 +207,7 @@ impl Refusal {
             Self::Expired => "expired",
             Self::Duplicate => "duplicate",
             Self::NotAuthorised => "not_authorised",
+            Self::Trunk => "trunk",
             Self::TooManyInvitesOfUser => "too_many_invites_of_user",
             Self::TooManyInvitesOfHomeserver => "too_many_invites_of_homeserver",
             Self::TooManyConferences => "too_many_conferences",

@@ -1,0 +1,86 @@
+//! One conference: its legs and its notice board.
+
+use std::{collections::BTreeMap, time::Instant};
+
+use weir_signal::call::{Answer, Body};
+
+use super::{
+    HangupReason, ParticipantId, Refusal,
+    board::Board,
+    leg::Leg,
+    shared::Shared,
+};
+
+/// One call (`conf_id`). Lives on one shard, from its first leg to its last.
+#[derive(Debug)]
+pub(super) struct Conference {
+    pub(super) shard: usize,
+    pub(super) legs: BTreeMap<ParticipantId, Leg>,
+    pub(super) board: Board,
+    /// Whether the board has changed since all legs were settled.
+    changed: bool,
+}
+
+impl Conference {
+    pub(super) fn new(shard: usize) -> Self {
+        Self { shard, legs: BTreeMap::new(), board: Board::default(), changed: false }
+    }
+
+    /// Takes in a leg whose offer has been answered, and sends the answer.
+    pub(super) fn add(&mut self, leg: Leg, answer: String, shared: &mut Shared) {
+        let participant = leg.participant().clone();
+        self.legs.insert(participant.clone(), leg);
+        self.refresh_streams(&participant, shared);
+        if let Some(leg) = self.legs.get(&participant) {
+            let metadata = self.board.snapshot_for(&participant);
+            leg.send_call(Body::Answer(Answer { sdp: answer, metadata }), shared);
+        }
+    }
+
+    /// Ends a leg. With a reason, the participant is told.
+    pub(super) fn remove(&mut self, participant: &ParticipantId, reason: Option<HangupReason>, shared: &mut Shared) {
+        if let Some(leg) = self.legs.remove(participant) {
+            leg.close(reason, shared);
+            self.rebuild_board();
+        }
+    }
+
+    /// Looks again at what a participant publishes, after a description or metadata of its own.
+    pub(super) fn refresh_streams(&mut self, participant: &ParticipantId, shared: &mut Shared) {
+        let Some(leg) = self.legs.get_mut(participant) else { return };
+        let published = leg.session.published();
+        let (transport, shard, board) = (leg.transport(), leg.shard(), &self.board);
+        let changes = leg.streams.refresh(published, transport, |id| board.is_taken(id, participant), shared);
+        let changed = changes.visible || !changes.commands.is_empty();
+        for command in changes.commands {
+            shared.command(shard, command);
+        }
+        for _ in 0..changes.tracks_refused {
+            shared.refuse(Refusal::TooManyTracks);
+        }
+        if changes.tracks_refused > 0 {
+            leg.send_error("M_LIMIT_EXCEEDED", "more tracks than a participant may publish", "m.call.negotiate", shared);
+        }
+        if changed {
+            self.rebuild_board();
+        }
+    }
+
+    fn rebuild_board(&mut self) {
+        self.board = Board::new(self.legs.values());
+        self.changed = true;
+    }
+
+    /// Does what follows from a change at `participant`: for everybody if the board has changed, else for itself.
+    pub(super) fn settle(&mut self, participant: &ParticipantId, shared: &mut Shared, now: Instant) {
+        let Self { legs, board, changed, .. } = self;
+        if std::mem::take(changed) {
+            for leg in legs.values_mut() {
+                leg.handle_board_changed();
+                leg.settle(board, shared, now);
+            }
+        } else if let Some(leg) = legs.get_mut(participant) {
+            leg.settle(board, shared, now);
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! One participant's end of the call at the focus: its transport, its session, its data channel.
+
+use std::time::Instant;
+
+use serde_json::Value;
+use weir_shard::{Command, TransportId};
+use weir_signal::{
+    call::{Body, Envelope, Message},
+    channel::{Description, DescriptionKind, ErrorReply, ToClient},
+    metadata::StreamMetadata,
+    sdp::Session,
+};
+
+use super::{
+    HangupReason, LiveCall, Output, ParticipantId, Protection,
+    board::Board,
+    limits,
+    ping::{Due, Ping},
+    rate::Bucket,
+    shared::Shared,
+    streams::Streams,
+    subscriptions::{Place, Subscriptions},
+};
+
+/// A participant that calls, from its invite to its end. A new invite makes a new leg.
+#[derive(Debug)]
+pub(super) struct Leg {
+    participant: ParticipantId,
+    /// Of everything that the focus says in this call.
+    envelope: Envelope,
+    protection: Protection,
+    transport: TransportId,
+    shard: usize,
+    pub(super) session: Session,
+    channel: Channel,
+    offer: Offer,
+    pub(super) streams: Streams,
+    pub(super) subscriptions: Subscriptions,
+    snapshot: Snapshot,
+    messages: Bucket,
+    armed: Option<Instant>,
+}
+
+/// The data channel that carries signalling.
+#[derive(Debug)]
+enum Channel {
+    Waiting { deadline: Instant },
+    Open { channel: u16, ping: Ping },
+}
+
+/// The own offer.
+#[derive(Debug, Default)]
+struct Offer {
+    /// When it is taken back if no answer has come.
+    deadline: Option<Instant>,
+    /// How many in a row were not answered.
+    unanswered: u32,
+}
+
+/// What the participant has been told about the others.
+#[derive(Debug)]
+struct Snapshot {
+    told: Option<StreamMetadata>,
+    /// Not before this, so that many changes become one message.
+    earliest: Instant,
+    /// Whether the board has changed since it was last looked at.
+    stale: bool,
+}
+
+/// What a leg needs to come to be.
+pub(super) struct NewLeg {
+    pub(super) participant: ParticipantId,
+    pub(super) envelope: Envelope,
+    pub(super) protection: Protection,
+    pub(super) transport: TransportId,
+    pub(super) shard: usize,
+    pub(super) session: Session,
+}
+
+impl Leg {
+    pub(super) fn new(new: NewLeg, shared: &Shared, now: Instant) -> Self {
+        Self {
+            participant: new.participant,
+            envelope: new.envelope,
+            protection: new.protection,
+            transport: new.transport,
+            shard: new.shard,
+            session: new.session,
+            channel: Channel::Waiting { deadline: now + shared.settings.timing.channel_timeout },
+            offer: Offer::default(),
+            streams: Streams::default(),
+            subscriptions: Subscriptions::default(),
+            snapshot: Snapshot { told: None, earliest: now, stale: false },
+            messages: Bucket::new(limits::MESSAGES_BURST, now),
+            armed: None,
+        }
+    }
+
+    pub(super) fn participant(&self) -> &ParticipantId {
+        &self.participant
+    }
+
+    pub(super) fn transport(&self) -> TransportId {
+        self.transport
+    }
+
+    pub(super) fn shard(&self) -> usize {
+        self.shard
+    }
+
+    pub(super) fn call_id(&self) -> &str {
+        &self.envelope.call_id
+    }
+
+    pub(super) fn party_id(&self) -> Option<&str> {
+        self.envelope.party_id.as_deref()
+    }
+
+    pub(super) fn streams(&self) -> &Streams {
+        &self.streams
+    }
+
+    pub(super) fn live_call(&self) -> LiveCall {
+        LiveCall {
+            conf_id: self.envelope.conf_id.clone(),
+            participant: self.participant.clone(),
+            call_id: self.envelope.call_id.clone(),
+            session_id: self.envelope.dest_session_id.clone(),
+            protection: self.protection,
+        }
+    }
+
+    // ── To-device ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    pub(super) fn send_call(&self, body: Body, shared: &mut Shared) {
+        let message = Message { envelope: self.envelope.clone(), body };
+        let (event_type, content): (_, Value) = (message.event_type(), message.content());
+        shared.push(Output::ToDevice { to: self.participant.clone(), event_type, content, protection: self.protection });
+    }
+
+    /// Ends everything that this leg has outside the conference. With a reason, the participant is told.
+    pub(super) fn close(self, reason: Option<HangupReason>, shared: &mut Shared) {
+        if let Some(reason) = reason {
+            self.send_call(Body::Hangup { reason: Some(reason.as_str().to_owned()) }, shared);
+        }
+        shared.push(Output::CloseTransport { id: self.transport });
+        shared.command(self.shard, Command::RemoveTransport { id: self.transport });
+        if let Some(armed) = self.armed {
+            shared.deadlines.remove(&(armed, self.transport));
+        }
+    }
+
+    // ── Data channel ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// Takes a channel for signalling; false if there is one already.
+    pub(super) fn handle_channel_open(&mut self, channel: u16, shared: &Shared, now: Instant) -> bool {
+        match self.channel {
+            Channel::Open { .. } => false,
+            Channel::Waiting { .. } => {
+                self.channel = Channel::Open { channel, ping: Ping::new(&shared.settings.timing, now) };
+                // Always told, even if there is nothing: the client subscribes because of it.
+                self.snapshot = Snapshot { told: None, earliest: now, stale: true };
+                true
+            }
+        }
+    }
+
+    /// The participant has as long to open another one as it had for the first.
+    pub(super) fn handle_channel_closed(&mut self, channel: u16, shared: &Shared, now: Instant) {
+        if self.is_signalling(channel) {
+            self.channel = Channel::Waiting { deadline: now + shared.settings.timing.channel_timeout };
+            self.session.rollback();
+            self.offer = Offer::default();
+        }
+    }
+
+    /// Whether that channel is the one that carries signalling.
+    pub(super) fn is_signalling(&self, channel: u16) -> bool {
+        matches!(self.channel, Channel::Open { channel: own, .. } if own == channel)
+    }
+
+    /// Whether the participant may send one more message now.
+    pub(super) fn take_message(&mut self, now: Instant) -> bool {
+        self.messages.take(limits::MESSAGES_PER_SECOND, limits::MESSAGES_BURST, now)
+    }
+
+    pub(super) fn handle_pong(&mut self) {
+        if let Channel::Open { ping, .. } = &mut self.channel {
+            ping.handle_pong();
+        }
+    }
+
+    pub(super) fn send(&self, message: &ToClient, shared: &mut Shared) {
+        if let Channel::Open { channel, .. } = self.channel {
+            shared.push(Output::SendText { id: self.transport, channel, text: message.to_text() });
+        }
+    }
+
+    pub(super) fn send_error(&self, errcode: &str, error: &str, in_reply_to: &str, shared: &mut Shared) {
+        let reply = ErrorReply {
+            errcode: errcode.to_owned(),
+            error: error.to_owned(),
+            in_reply_to: in_reply_to.to_owned(),
+            details: None,
+        };
+        self.send(&ToClient::Error(reply), shared);
+    }
+
+    /// Sends a description together with the snapshot, which is thereby told.
+    pub(super) fn send_description(&mut self, kind: DescriptionKind, sdp: String, board: &Board, shared: &mut Shared, now: Instant) {
+        let metadata = board.snapshot_for(&self.participant);
+        self.snapshot = Snapshot {
+            told: Some(metadata.clone()),
+            earliest: now + limits::SNAPSHOT_INTERVAL,
+            stale: false,
+        };
+        self.send(&ToClient::Negotiate { description: Description { kind, sdp }, metadata }, shared);
+    }
+
+    // ── Offers ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// The outstanding offer has been answered, or an offer of the participant has taken its place.
+    pub(super) fn end_offer(&mut self) {
+        self.offer = Offer::default();
+    }
+
+    fn make_offer(&mut self, board: &Board, shared: &mut Shared, now: Instant) {
+        let open = matches!(self.channel, Channel::Open { .. });
+        if !open || self.offer.deadline.is_some() || !self.session.needs_offer() {
+            return;
+        }
+        if let Some(sdp) = self.session.create_offer() {
+            self.offer.deadline = Some(now + shared.settings.timing.offer_timeout);
+            self.send_description(DescriptionKind::Offer, sdp, board, shared, now);
+        }
+    }
+
+    // ── What follows from a change ─────────────────────────────────────────────────────────────────────────────────────
+
+
+    /// The board has changed.
+    pub(super) fn handle_board_changed(&mut self) {
+        self.snapshot.stale = true;
+    }
+
+    /// A description of the participant has been taken.
+    pub(super) fn handle_agreed(&mut self, board: &Board, shared: &mut Shared) {
+        let place = Place { own: &self.participant, transport: self.transport, shard: self.shard };
+        self.subscriptions.handle_agreed(place, board, &mut self.session, shared);
+    }
+
+    /// Does what is left to do after any change: subscriptions, an offer, a snapshot, the next deadline.
+    pub(super) fn settle(&mut self, board: &Board, shared: &mut Shared, now: Instant) {
+        let place = Place { own: &self.participant, transport: self.transport, shard: self.shard };
+        self.subscriptions.reconcile(place, board, &mut self.session, shared);
+        self.make_offer(board, shared, now);
+        self.send_snapshot(board, shared, now);
+        self.arm(shared);
+    }
+
+    fn send_snapshot(&mut self, board: &Board, shared: &mut Shared, now: Instant) {
+        let open = matches!(self.channel, Channel::Open { .. });
+        if !open || !self.snapshot.stale || now < self.snapshot.earliest {
+            return;
+        }
+        self.snapshot.stale = false;
+        let snapshot = board.snapshot_for(&self.participant);
+        if self.snapshot.told.as_ref() != Some(&snapshot) {
+            self.send(&ToClient::MetadataChanged(snapshot.clone()), shared);
+            self.snapshot.told = Some(snapshot);
+            self.snapshot.earliest = now + limits::SNAPSHOT_INTERVAL;
+        }
+    }
+
+    // ── Time ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// Does what is due; a reason means that the leg must go.
+    pub(super) fn handle_timeout(&mut self, shared: &mut Shared, now: Instant) -> Result<(), HangupReason> {
+        let due = match &mut self.channel {
+            Channel::Waiting { deadline } if *deadline <= now => Due::Dead,
+            Channel::Waiting { .. } => Due::Nothing,
+            Channel::Open { ping, .. } => ping.handle_timeout(&shared.settings.timing, now),
+        };
+        match due {
+            Due::Nothing => {}
+            Due::Ping => self.send(&ToClient::Ping, shared),
+            Due::Dead => return Err(HangupReason::KeepAliveTimeout),
+        }
+        if self.offer.deadline.is_some_and(|deadline| deadline <= now) {
+            // The reference client drops an offer that crosses its own, and never says so.
+            self.session.rollback();
+            self.offer = Offer { deadline: None, unanswered: self.offer.unanswered + 1 };
+            if self.offer.unanswered >= limits::OFFER_ATTEMPTS_MAX {
+                return Err(HangupReason::UnknownError);
+            }
+        }
+        Ok(())
+    }
+
+    /// Its deadline has been taken off the list. It goes on again when the leg is settled.
+    pub(super) fn disarm(&mut self) {
+        self.armed = None;
+    }
+
+    fn arm(&mut self, shared: &mut Shared) {
+        let channel = match &self.channel {
+            Channel::Waiting { deadline } => *deadline,
+            Channel::Open { ping, .. } => ping.poll_timeout(),
+        };
+        let open = matches!(self.channel, Channel::Open { .. });
+        let snapshot = (open && self.snapshot.stale).then_some(self.snapshot.earliest);
+        let next = [Some(channel), self.offer.deadline, snapshot].into_iter().flatten().min();
+        if next != self.armed {
+            if let Some(armed) = self.armed {
+                shared.deadlines.remove(&(armed, self.transport));
+            }
+            if let Some(next) = next {
+                shared.deadlines.insert((next, self.transport));
+            }
+            self.armed = next;
+        }
+    }
+}

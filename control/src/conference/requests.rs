@@ -1,0 +1,157 @@
+//! What a participant says on the data channel, and what is done about it.
+
+use std::time::Instant;
+
+use weir_shard::{Command, IceCredentials};
+use weir_signal::{
+    channel::{ChannelError, Description, DescriptionKind, FromClient, ToClient, TrackName, TrackRequest},
+    metadata::StreamMetadata,
+    sdp::SdpError,
+};
+
+use super::{ParticipantId, Refusal, conference::Conference, limits, shared::Shared};
+
+const SUBSCRIPTION: &str = "m.call.track_subscription";
+const NEGOTIATE: &str = "m.call.negotiate";
+const CONNECT: &str = "m.call.connect_to_focus";
+
+impl Conference {
+    /// Takes a text message from the channel that carries signalling.
+    pub(super) fn handle_text(&mut self, participant: &ParticipantId, text: &str, shared: &mut Shared, now: Instant) {
+        let Some(leg) = self.legs.get_mut(participant) else { return };
+        if !leg.take_message(now) {
+            shared.refuse(Refusal::TooManyMessages);
+            return;
+        }
+        match FromClient::parse(text) {
+            Ok(FromClient::Subscription { subscribe, unsubscribe }) => {
+                self.handle_subscription(participant, subscribe, &unsubscribe, shared);
+            }
+            Ok(FromClient::Negotiate { description, metadata }) => {
+                self.handle_negotiate(participant, description, metadata, shared, now);
+            }
+            Ok(FromClient::MetadataChanged(metadata)) => {
+                leg.streams.handle_metadata(metadata);
+                self.refresh_streams(participant, shared);
+            }
+            Ok(FromClient::Pong) => leg.handle_pong(),
+            Ok(FromClient::Ping) => leg.send(&ToClient::Pong, shared),
+            Ok(FromClient::ConnectToFocus(_)) => {
+                shared.refuse(Refusal::UnknownMessage);
+                leg.send_error("M_UNRECOGNIZED", "this focus does not connect to others", CONNECT, shared);
+            }
+            Ok(FromClient::Unknown { .. }) => shared.refuse(Refusal::UnknownMessage),
+            Err(error) => {
+                shared.refuse(Refusal::MalformedMessage);
+                if let ChannelError::Content(_) | ChannelError::TooMany(_) = error {
+                    leg.send_error("M_BAD_JSON", &error.to_string(), &type_of(text), shared);
+                }
+            }
+        }
+    }
+
+    fn handle_subscription(
+        &mut self,
+        participant: &ParticipantId,
+        mut subscribe: Vec<TrackRequest>,
+        unsubscribe: &[TrackName],
+        shared: &mut Shared,
+    ) {
+        let Self { legs, board, .. } = self;
+        let Some(leg) = legs.get_mut(participant) else { return };
+        if subscribe.len() + unsubscribe.len() > limits::TRACKS_PER_REQUEST_MAX {
+            shared.refuse(Refusal::RequestTooLong);
+            leg.send_error("M_TOO_LARGE", "too many tracks in one request", SUBSCRIPTION, shared);
+            return;
+        }
+        let named = subscribe.len();
+        subscribe.retain(|request| board.track(&request.name).is_none_or(|track| track.owner != *participant));
+        if subscribe.len() < named {
+            shared.refuse(Refusal::OwnTrack);
+            leg.send_error("M_INVALID_PARAM", "a participant's own track cannot be subscribed to", SUBSCRIPTION, shared);
+        }
+        let wanted_max = shared.settings.limits.subscriptions_per_participant_max;
+        if leg.subscriptions.handle_request(subscribe, unsubscribe, wanted_max).is_err() {
+            shared.refuse(Refusal::TooManySubscriptions);
+            leg.send_error("M_LIMIT_EXCEEDED", "too many subscriptions", SUBSCRIPTION, shared);
+        }
+    }
+
+    fn handle_negotiate(
+        &mut self,
+        participant: &ParticipantId,
+        description: Description,
+        metadata: Option<StreamMetadata>,
+        shared: &mut Shared,
+        now: Instant,
+    ) {
+        let answered = match description.kind {
+            DescriptionKind::Offer => self.take_offer(participant, &description.sdp, shared),
+            DescriptionKind::Answer => self.take_answer(participant, &description.sdp).map(|()| None),
+        };
+        let Self { legs, board, .. } = self;
+        let Some(leg) = legs.get_mut(participant) else { return };
+        match answered {
+            Ok(answer) => {
+                if let Some(metadata) = metadata {
+                    leg.streams.handle_metadata(metadata);
+                }
+                leg.end_offer();
+                leg.handle_agreed(board, shared);
+                if let Some(answer) = answer {
+                    leg.send_description(DescriptionKind::Answer, answer, board, shared, now);
+                }
+                self.refresh_streams(participant, shared);
+            }
+            // An answer to an offer that has been taken back; the one that took its place will be answered, too.
+            Err(SdpError::NoOffer) => shared.refuse(Refusal::UnexpectedAnswer),
+            Err(error) => {
+                shared.refuse(Refusal::BadSdp);
+                leg.send_error("M_INVALID_PARAM", &error.to_string(), NEGOTIATE, shared);
+            }
+        }
+    }
+
+    /// Answers an offer. The session takes an own outstanding offer back: the client is the impolite side.
+    fn take_offer(
+        &mut self,
+        participant: &ParticipantId,
+        sdp: &str,
+        shared: &mut Shared,
+    ) -> Result<Option<String>, SdpError> {
+        let Some(leg) = self.legs.get_mut(participant) else { return Ok(None) };
+        let transport = leg.transport();
+        if leg.session.restarts_ice(sdp) {
+            leg.session.set_local_ice(shared.ice_credentials(transport));
+        }
+        let offered = leg.session.handle_offer(sdp)?;
+        if offered.ice_restarted
+            && let Some(remote) = leg.session.remote()
+        {
+            let local = leg.session.local_ice();
+            let ice = IceCredentials {
+                local_ufrag: local.ufrag.clone(),
+                local_pwd: local.pwd.clone(),
+                remote_ufrag: remote.ice.ufrag.clone(),
+                remote_pwd: remote.ice.pwd.clone(),
+            };
+            shared.command(leg.shard(), Command::RestartIce { id: transport, ice });
+        }
+        Ok(Some(offered.answer))
+    }
+
+    fn take_answer(&mut self, participant: &ParticipantId, sdp: &str) -> Result<(), SdpError> {
+        match self.legs.get_mut(participant) {
+            Some(leg) => leg.session.handle_answer(sdp),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The type of a message whose content could not be read, for the error message.
+fn type_of(text: &str) -> String {
+    serde_json::from_str::<serde_json::Value>(text)
+        .ok()
+        .and_then(|message| message.get("type")?.as_str().map(|kind| kind.chars().take(64).collect()))
+        .unwrap_or_default()
+}

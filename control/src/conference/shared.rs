@@ -1,0 +1,100 @@
+//! What all conferences share: settings, ids that are never used twice, random numbers, and the list of what is to be done.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    time::Instant,
+};
+
+use rand::{Rng, SeedableRng, distr::Alphanumeric, rngs::StdRng};
+use weir_shard::{Command, SubscriptionId, TrackId, TransportId};
+use weir_signal::sdp;
+
+use super::{Output, Refusal, Settings};
+
+/// A password of 24 characters has 142 bits; RFC 8445 §5.3 asks for 128.
+const ICE_PASSWORD_CHARACTERS: usize = 24;
+
+/// Behind the transport's number, which makes the fragment unique: 47 bits, so that it cannot be guessed either.
+const ICE_FRAGMENT_CHARACTERS: usize = 8;
+
+pub(super) struct Shared {
+    pub(super) settings: Settings,
+    /// When each leg has something to do, so that the next deadline is found without looking at all legs.
+    pub(super) deadlines: BTreeSet<(Instant, TransportId)>,
+    outputs: VecDeque<Output>,
+    rng: StdRng,
+    next_transport: u32,
+    next_track: u32,
+    next_subscription: u32,
+}
+
+impl Shared {
+    pub(super) fn new(settings: Settings) -> Self {
+        Self {
+            rng: StdRng::from_seed(settings.seed),
+            settings,
+            deadlines: BTreeSet::new(),
+            outputs: VecDeque::new(),
+            next_transport: 1,
+            next_track: 1,
+            next_subscription: 1,
+        }
+    }
+
+    pub(super) fn push(&mut self, output: Output) {
+        self.outputs.push_back(output);
+    }
+
+    pub(super) fn command(&mut self, shard: usize, command: Command) {
+        self.push(Output::Shard { shard, command });
+    }
+
+    pub(super) fn refuse(&mut self, reason: Refusal) {
+        self.push(Output::Refused { reason });
+    }
+
+    pub(super) fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    // Four thousand million ids at a thousand a second last seven weeks of a load no focus has; a wrap would need a leg of
+    // that age to do harm.
+    pub(super) fn transport_id(&mut self) -> TransportId {
+        TransportId(next(&mut self.next_transport))
+    }
+
+    pub(super) fn track_id(&mut self) -> TrackId {
+        TrackId(next(&mut self.next_track))
+    }
+
+    pub(super) fn subscription_id(&mut self) -> SubscriptionId {
+        SubscriptionId(next(&mut self.next_subscription))
+    }
+
+    pub(super) fn ice_credentials(&mut self, transport: TransportId) -> sdp::IceCredentials {
+        sdp::IceCredentials {
+            ufrag: format!("{:x}{}", transport.0, self.characters(ICE_FRAGMENT_CHARACTERS)),
+            pwd: self.characters(ICE_PASSWORD_CHARACTERS),
+        }
+    }
+
+    /// For the `o=` line: a number that fits the signed 64 bits of those who read it so.
+    pub(super) fn session_id(&mut self) -> u64 {
+        self.rng.random::<u64>() >> 2
+    }
+
+    /// Zero is left out: some receivers take it for "none".
+    pub(super) fn ssrc(&mut self) -> u32 {
+        self.rng.random_range(1..=u32::MAX)
+    }
+
+    fn characters(&mut self, count: usize) -> String {
+        (&mut self.rng).sample_iter(Alphanumeric).take(count).map(char::from).collect()
+    }
+}
+
+fn next(counter: &mut u32) -> u32 {
+    let id = *counter;
+    *counter = counter.wrapping_add(1);
+    id
+}
