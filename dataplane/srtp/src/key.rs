@@ -24,7 +24,11 @@ impl MasterKey {
         if salt.len() != profile.salt_len() {
             return Err(KeyError::SaltLength);
         }
-        let mut own = Self { profile, key: [0; KEY_MAX], salt: [0; SALT_MAX] };
+        let mut own = Self {
+            profile,
+            key: [0; KEY_MAX],
+            salt: [0; SALT_MAX],
+        };
         own.key[..key.len()].copy_from_slice(key);
         own.salt[..salt.len()].copy_from_slice(salt);
         Ok(own)
@@ -48,6 +52,8 @@ impl MasterKey {
 
 impl std::fmt::Debug for MasterKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("MasterKey").field("profile", &self.profile).finish_non_exhaustive()
+        f.debug_struct("MasterKey")
+            .field("profile", &self.profile)
+            .finish_non_exhaustive()
     }
 }

@@ -4,10 +4,13 @@
 //! buffer into another (the only pass over the bytes); the receiver authenticates and decrypts in place, and keeps nothing for a
 //! packet that does not authenticate. Nothing here allocates per packet, reads a clock or makes a random number.
 
+mod cipher;
+mod derive;
 mod error;
 mod key;
 mod profile;
 mod receiver;
+mod replay;
 mod sender;
 
 pub use error::{Error, KeyError};

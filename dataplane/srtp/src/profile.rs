@@ -13,7 +13,11 @@ pub enum Profile {
 
 impl Profile {
     /// All profiles, cheapest per packet first: the order to negotiate in.
-    pub const ALL: [Self; 3] = [Self::AeadAes128Gcm, Self::AeadAes256Gcm, Self::Aes128CmHmacSha1_80];
+    pub const ALL: [Self; 3] = [
+        Self::AeadAes128Gcm,
+        Self::AeadAes256Gcm,
+        Self::Aes128CmHmacSha1_80,
+    ];
 
     /// The profile of a number in the DTLS `use_srtp` extension; `None` for those not spoken here.
     pub const fn from_dtls_id(id: u16) -> Option<Self> {

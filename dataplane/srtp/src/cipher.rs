@@ -1,0 +1,325 @@
+//! The transforms: what is encrypted, what is authenticated, and where the tag goes.
+//!
+//! ```text
+//!                      RTP                            RTCP
+//! AES-CM + HMAC-SHA1   header | payload* | tag        8 bytes | rest* | E, index | tag
+//! AES-GCM              header | payload* | tag        8 bytes | rest* | tag | E, index        * encrypted
+//! ```
+
+use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::cipher::{EncryptingKey, EncryptionContext};
+use aws_lc_rs::iv::FixedLength;
+use aws_lc_rs::{constant_time, hmac};
+use weir_wire::ExtSeq;
+
+use crate::derive::{Label, counter_mode, derive};
+use crate::{Error, MasterKey, Profile};
+
+/// Bytes of an RTCP packet that stay readable: the header of the first packet and the sender's SSRC.
+pub(crate) const RTCP_CLEAR_BYTES: usize = 8;
+/// Bytes of the E flag and the SRTCP index.
+pub(crate) const RTCP_INDEX_BYTES: usize = 4;
+/// The E flag: the packet is encrypted.
+pub(crate) const ENCRYPTED: u32 = 1 << 31;
+
+const GCM_TAG_BYTES: usize = 16;
+const HMAC_TAG_BYTES: usize = 10;
+
+/// Which half of the session keys.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Half {
+    Rtp,
+    Rtcp,
+}
+
+/// One set of session keys with its transform.
+pub(crate) enum Cipher {
+    Gcm(Gcm),
+    CounterMode(CounterMode),
+}
+
+impl Cipher {
+    pub(crate) fn new(master: &MasterKey, half: Half) -> Self {
+        let (encryption, authentication, salt) = match half {
+            Half::Rtp => (
+                Label::RtpEncryption,
+                Label::RtpAuthentication,
+                Label::RtpSalt,
+            ),
+            Half::Rtcp => (
+                Label::RtcpEncryption,
+                Label::RtcpAuthentication,
+                Label::RtcpSalt,
+            ),
+        };
+        match master.profile() {
+            Profile::Aes128CmHmacSha1_80 => Self::CounterMode(CounterMode {
+                key: counter_mode(&derive::<16>(master, encryption)),
+                salt: derive(master, salt),
+                authentication: hmac::Key::new(
+                    hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
+                    &derive::<20>(master, authentication),
+                ),
+            }),
+            Profile::AeadAes128Gcm => Self::Gcm(Gcm {
+                key: gcm_key(UnboundKey::new(
+                    &AES_128_GCM,
+                    &derive::<16>(master, encryption),
+                )),
+                salt: derive(master, salt),
+            }),
+            Profile::AeadAes256Gcm => Self::Gcm(Gcm {
+                key: gcm_key(UnboundKey::new(
+                    &AES_256_GCM,
+                    &derive::<32>(master, encryption),
+                )),
+                salt: derive(master, salt),
+            }),
+        }
+    }
+
+    /// Writes header, sealed payload and tag; `out` has exactly that length.
+    pub(crate) fn seal_rtp(
+        &self,
+        ssrc: u32,
+        index: ExtSeq,
+        header: &[u8],
+        payload: &[u8],
+        out: &mut [u8],
+    ) {
+        match self {
+            Self::Gcm(gcm) => gcm.seal_rtp(ssrc, index, header, payload, out),
+            Self::CounterMode(cm) => cm.seal_rtp(ssrc, index, header, payload, out),
+        }
+    }
+
+    /// Authenticates a packet and decrypts what lies between header and tag.
+    pub(crate) fn open_rtp(
+        &self,
+        ssrc: u32,
+        index: ExtSeq,
+        header_len: usize,
+        packet: &mut [u8],
+    ) -> Result<(), Error> {
+        match self {
+            Self::Gcm(gcm) => gcm.open_rtp(ssrc, index, header_len, packet),
+            Self::CounterMode(cm) => cm.open_rtp(ssrc, index, header_len, packet),
+        }
+    }
+
+    /// Writes the protected packet; `out` has exactly its length, `plain` at least [`RTCP_CLEAR_BYTES`].
+    pub(crate) fn seal_rtcp(&self, ssrc: u32, index: u32, plain: &[u8], out: &mut [u8]) {
+        match self {
+            Self::Gcm(gcm) => gcm.seal_rtcp(ssrc, index, plain, out),
+            Self::CounterMode(cm) => cm.seal_rtcp(ssrc, index, plain, out),
+        }
+    }
+
+    /// The E flag and index of a protected packet; `None` when it is too short to hold them, a header and a tag.
+    pub(crate) fn rtcp_trailer(&self, packet: &[u8]) -> Option<u32> {
+        let before_index = match self {
+            Self::Gcm(_) => packet.len().checked_sub(RTCP_INDEX_BYTES)?,
+            Self::CounterMode(_) => packet
+                .len()
+                .checked_sub(RTCP_INDEX_BYTES + HMAC_TAG_BYTES)?,
+        };
+        let tag_before = if matches!(self, Self::Gcm(_)) {
+            GCM_TAG_BYTES
+        } else {
+            0
+        };
+        if before_index < RTCP_CLEAR_BYTES + tag_before {
+            return None;
+        }
+        packet
+            .get(before_index..)?
+            .first_chunk()
+            .map(|word| u32::from_be_bytes(*word))
+    }
+
+    /// Authenticates a packet that [`Self::rtcp_trailer`] gave this encrypted index for, and decrypts it.
+    pub(crate) fn open_rtcp(&self, ssrc: u32, index: u32, packet: &mut [u8]) -> Result<(), Error> {
+        match self {
+            Self::Gcm(gcm) => gcm.open_rtcp(ssrc, index, packet),
+            Self::CounterMode(cm) => cm.open_rtcp(ssrc, index, packet),
+        }
+    }
+}
+
+fn gcm_key(key: Result<UnboundKey, aws_lc_rs::error::Unspecified>) -> LessSafeKey {
+    LessSafeKey::new(key.expect("a session key has exactly its algorithm's length"))
+}
+
+/// AES-GCM (RFC 7714). The nonce is made of SSRC and index, so the caller's rule never to use one pair twice keeps it unique.
+pub(crate) struct Gcm {
+    key: LessSafeKey,
+    salt: [u8; 12],
+}
+
+impl Gcm {
+    fn nonce(&self, ssrc: u32, low: [u8; 6]) -> Nonce {
+        let mut nonce = self.salt;
+        xor(&mut nonce[2..6], &ssrc.to_be_bytes());
+        xor(&mut nonce[6..], &low);
+        Nonce::assume_unique_for_key(nonce)
+    }
+
+    fn rtp_nonce(&self, ssrc: u32, index: ExtSeq) -> Nonce {
+        let [_, _, low @ ..] = index.0.to_be_bytes();
+        self.nonce(ssrc, low)
+    }
+
+    fn rtcp_nonce(&self, ssrc: u32, index: u32) -> Nonce {
+        let [a, b, c, d] = index.to_be_bytes();
+        self.nonce(ssrc, [0, 0, a, b, c, d])
+    }
+
+    fn seal(&self, nonce: Nonce, aad: &[u8], plain: &[u8], out: &mut [u8]) {
+        let (sealed, tag) = out.split_at_mut(plain.len());
+        self.key
+            .seal_out_of_place_scatter(nonce, Aad::from(aad), plain, sealed, &[], tag)
+            .expect(
+                "the output is as long as text and tag, and no datagram is near the cipher's limit",
+            );
+    }
+
+    fn open(&self, nonce: Nonce, aad: &[u8], sealed_and_tag: &mut [u8]) -> Result<(), Error> {
+        let opened = self
+            .key
+            .open_in_place(nonce, Aad::from(aad), sealed_and_tag);
+        opened.map(|_| ()).map_err(|_| Error::AuthFailed)
+    }
+
+    fn seal_rtp(&self, ssrc: u32, index: ExtSeq, header: &[u8], payload: &[u8], out: &mut [u8]) {
+        let (out_header, rest) = out.split_at_mut(header.len());
+        out_header.copy_from_slice(header);
+        self.seal(self.rtp_nonce(ssrc, index), header, payload, rest);
+    }
+
+    fn open_rtp(
+        &self,
+        ssrc: u32,
+        index: ExtSeq,
+        header_len: usize,
+        packet: &mut [u8],
+    ) -> Result<(), Error> {
+        let (header, rest) = packet.split_at_mut(header_len);
+        self.open(self.rtp_nonce(ssrc, index), header, rest)
+    }
+
+    fn seal_rtcp(&self, ssrc: u32, index: u32, plain: &[u8], out: &mut [u8]) {
+        let (clear, plain) = plain.split_at(RTCP_CLEAR_BYTES);
+        let (out, trailer) = out.split_at_mut(out.len() - RTCP_INDEX_BYTES);
+        let (out_clear, rest) = out.split_at_mut(RTCP_CLEAR_BYTES);
+        out_clear.copy_from_slice(clear);
+        trailer.copy_from_slice(&(index | ENCRYPTED).to_be_bytes());
+        self.seal(
+            self.rtcp_nonce(ssrc, index),
+            &rtcp_aad(clear, trailer),
+            plain,
+            rest,
+        );
+    }
+
+    fn open_rtcp(&self, ssrc: u32, index: u32, packet: &mut [u8]) -> Result<(), Error> {
+        let (packet, trailer) = packet.split_at_mut(packet.len() - RTCP_INDEX_BYTES);
+        let (clear, rest) = packet.split_at_mut(RTCP_CLEAR_BYTES);
+        self.open(
+            self.rtcp_nonce(ssrc, index),
+            &rtcp_aad(clear, trailer),
+            rest,
+        )
+    }
+}
+
+/// What GCM authenticates of an RTCP packet besides the encrypted part: the clear bytes, then E flag and index (RFC 7714 §9.2).
+fn rtcp_aad(clear: &[u8], trailer: &[u8]) -> [u8; RTCP_CLEAR_BYTES + RTCP_INDEX_BYTES] {
+    let mut aad = [0; RTCP_CLEAR_BYTES + RTCP_INDEX_BYTES];
+    aad[..RTCP_CLEAR_BYTES].copy_from_slice(clear);
+    aad[RTCP_CLEAR_BYTES..].copy_from_slice(trailer);
+    aad
+}
+
+/// AES in counter mode with HMAC-SHA1, its tag cut to 80 bits (RFC 3711 §4.1.1, §4.2.1).
+pub(crate) struct CounterMode {
+    key: EncryptingKey,
+    salt: [u8; 14],
+    authentication: hmac::Key,
+}
+
+impl CounterMode {
+    /// Encrypts or decrypts: counter mode is its own inverse.
+    fn apply(&self, ssrc: u32, index: u64, bytes: &mut [u8]) {
+        let mut iv = [0; 16];
+        iv[..14].copy_from_slice(&self.salt);
+        xor(&mut iv[4..8], &ssrc.to_be_bytes());
+        xor(&mut iv[8..14], &index.to_be_bytes()[2..]);
+        self.key
+            .less_safe_encrypt(bytes, EncryptionContext::Iv128(FixedLength::from(iv)))
+            .expect("counter mode takes any length and this kind of initialization vector");
+    }
+
+    /// The tag over `authenticated` and, for RTP, the roll-over counter that is not sent.
+    fn tag(&self, authenticated: &[u8], roll_over: &[u8]) -> [u8; HMAC_TAG_BYTES] {
+        let mut context = hmac::Context::with_key(&self.authentication);
+        context.update(authenticated);
+        context.update(roll_over);
+        let mut tag = [0; HMAC_TAG_BYTES];
+        tag.copy_from_slice(&context.sign().as_ref()[..HMAC_TAG_BYTES]);
+        tag
+    }
+
+    fn check(&self, authenticated: &[u8], roll_over: &[u8], tag: &[u8]) -> Result<(), Error> {
+        let expected = self.tag(authenticated, roll_over);
+        constant_time::verify_slices_are_equal(&expected, tag).map_err(|_| Error::AuthFailed)
+    }
+
+    fn seal_rtp(&self, ssrc: u32, index: ExtSeq, header: &[u8], payload: &[u8], out: &mut [u8]) {
+        let (authenticated, tag) = out.split_at_mut(header.len() + payload.len());
+        let (out_header, out_payload) = authenticated.split_at_mut(header.len());
+        out_header.copy_from_slice(header);
+        out_payload.copy_from_slice(payload);
+        self.apply(ssrc, index.0, out_payload);
+        tag.copy_from_slice(&self.tag(authenticated, &index.roll_over().to_be_bytes()));
+    }
+
+    fn open_rtp(
+        &self,
+        ssrc: u32,
+        index: ExtSeq,
+        header_len: usize,
+        packet: &mut [u8],
+    ) -> Result<(), Error> {
+        let (authenticated, tag) = packet.split_at_mut(packet.len() - HMAC_TAG_BYTES);
+        self.check(authenticated, &index.roll_over().to_be_bytes(), tag)?;
+        self.apply(ssrc, index.0, &mut authenticated[header_len..]);
+        Ok(())
+    }
+
+    fn seal_rtcp(&self, ssrc: u32, index: u32, plain: &[u8], out: &mut [u8]) {
+        let (authenticated, tag) = out.split_at_mut(plain.len() + RTCP_INDEX_BYTES);
+        let (body, trailer) = authenticated.split_at_mut(plain.len());
+        body.copy_from_slice(plain);
+        self.apply(ssrc, u64::from(index), &mut body[RTCP_CLEAR_BYTES..]);
+        trailer.copy_from_slice(&(index | ENCRYPTED).to_be_bytes());
+        tag.copy_from_slice(&self.tag(authenticated, &[]));
+    }
+
+    fn open_rtcp(&self, ssrc: u32, index: u32, packet: &mut [u8]) -> Result<(), Error> {
+        let (authenticated, tag) = packet.split_at_mut(packet.len() - HMAC_TAG_BYTES);
+        self.check(authenticated, &[], tag)?;
+        let end = authenticated.len() - RTCP_INDEX_BYTES;
+        self.apply(
+            ssrc,
+            u64::from(index),
+            &mut authenticated[RTCP_CLEAR_BYTES..end],
+        );
+        Ok(())
+    }
+}
+
+fn xor(into: &mut [u8], with: &[u8]) {
+    for (byte, mask) in into.iter_mut().zip(with) {
+        *byte ^= mask;
+    }
+}
