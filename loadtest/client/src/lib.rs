@@ -1,20 +1,47 @@
 //! A synthetic participant of a Matrix call: it joins as a client does, publishes a known picture in three simulcast layers
 //! and a known sound, subscribes to everyone else, and checks every packet and every picture that it gets.
 //!
-//! It is an independent implementation: nothing below it is shared with the focus except the words of the signalling
-//! (`weir-signal`'s metadata and data channel messages), so that a mistake of the focus cannot hide in a mistake made twice.
+//! It is an independent implementation: nothing below it is shared with the focus, so that a mistake of the focus
+//! cannot hide in the same mistake made on the other side.
 //!
 //! ```text
 //! participant ─┬─ matrix    login, rooms, to-device messages (Client-Server API over HTTP)
-//!              ├─ sdp       the participant's own offers and answers
+//!              ├─ call      one call from invite to end; sdp and channel are its words
 //!              ├─ peer      ICE (full), DTLS (client), SRTP, SCTP over one tokio socket set
 //!              ├─ publish   clips ► vp8 payloader ► RTP, NACK and PLI answers, sender reports
-//!              └─ receive   RTP ► checks ► frames ► vp8 decoder ► pattern (frame number) ► report
+//!              └─ receive   RTP ► checks ► frames ► pictures (decode, pattern: the frame number) ► report
 //! ```
 //! Every module can be used alone: a test that wants to send something hostile takes [`matrix`] and [`peer`] and leaves the rest.
 
+mod call;
+pub mod channel;
+pub mod checks;
+pub mod clips;
+pub mod decode;
+pub mod frames;
+pub mod matrix;
 pub mod participant;
+pub mod pattern;
+pub mod peer;
+pub mod pictures;
+pub mod publish;
+pub mod receive;
 pub mod report;
+pub mod sdp;
+pub mod vp8;
 
+pub use clips::Clips;
 pub use participant::{FocusAddress, JoinConfig, JoinError, Participant, Publish, Size};
 pub use report::{AudioReport, Kind, Report, StreamReport, VideoReport, Violation};
+
+/// Random letters and digits, for ids that only have to differ.
+pub fn random_id(length: usize) -> String {
+    use rand::Rng as _;
+    rand::rng().sample_iter(rand::distr::Alphanumeric).take(length).map(char::from).collect()
+}
+
+/// The wall clock in milliseconds since 1970.
+pub(crate) fn unix_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_millis() as u64)
+}

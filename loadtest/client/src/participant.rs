@@ -1,8 +1,17 @@
 //! The participant as a whole: from a Matrix login to a leave. What the parts do is in their modules; this one owns their
 //! order and the task that runs them.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use tokio::sync::{mpsc, oneshot};
+
+use crate::call::{self, End};
+use crate::channel::{self, Metadata};
+use crate::clips::Clips;
+use crate::matrix::{Device, MatrixError, ToDevice};
+use crate::pictures::DecodeThread;
 use crate::report::{Kind, Report};
 
 /// A picture size in pixels.
@@ -51,6 +60,8 @@ pub struct JoinConfig {
     pub publish: Publish,
     /// The size asked for of every video; `None` subscribes to no video.
     pub wanted: Option<Size>,
+    /// What is sent: [`Clips::committed`].
+    pub clips: Clips,
 }
 
 /// Why a participant could not join.
@@ -59,59 +70,230 @@ pub struct JoinConfig {
 pub enum JoinError {
     /// The homeserver refused or could not be reached.
     #[error("homeserver: {0}")]
-    Homeserver(String),
-    /// The focus refused the call.
-    #[error("the focus refused the call: {0}")]
-    Refused(String),
-    /// The transport could not be built.
-    #[error("transport: {0}")]
-    Transport(String),
+    Homeserver(#[from] MatrixError),
 }
 
-/// One user's device in one call, running on its own tasks until it leaves or is dropped.
+/// One user's device in one call, running on its own tasks until it leaves or every handle is dropped.
 #[derive(Debug, Clone)]
 pub struct Participant {
-    shared: Arc<Shared>,
+    commands: mpsc::UnboundedSender<Command>,
+    report: Arc<Mutex<Report>>,
 }
 
+/// What the owner of a participant wants of its task.
 #[derive(Debug)]
-struct Shared {}
+pub(crate) enum Command {
+    Wanted(Option<Size>),
+    WantedOf(String, Option<Size>),
+    Mute(Kind, bool),
+    Text(String),
+    Leave(oneshot::Sender<()>),
+}
 
 impl Participant {
-    /// Logs in, joins the room, publishes the member event and calls the focus; returns once the invite is sent.
-    ///
-    /// The answer, the media and any later re-invite are handled by the participant's own task.
+    /// Logs in, joins the room and publishes the member event; the call itself is made, and made again if it ends, by the
+    /// participant's own task. How it goes is in the [`report`](Self::report).
     pub async fn join(config: JoinConfig) -> Result<Participant, JoinError> {
-        let _ = config;
-        todo!()
+        let device = Device::login(&config.homeserver, &config.user, &config.password).await?;
+        device.join_room(&config.room_id).await?;
+        let to_device = device.start_sync().await?;
+        let session_id = crate::random_id(10);
+        let focus = (config.focus.user_id.as_str(), config.focus.device_id.as_str());
+        device.put_member(&config.room_id, &config.conf_id, &session_id, Some(focus)).await?;
+        let report = Arc::new(Mutex::new(Report {
+            user_id: device.user_id().to_owned(),
+            device_id: device.device_id().to_owned(),
+            ..Report::default()
+        }));
+        let (commands, receiver) = mpsc::unbounded_channel();
+        let life = Life {
+            wishes: Wishes { wanted: config.wanted, ..Wishes::default() },
+            config,
+            device,
+            session_id,
+            stream_id: crate::random_id(36),
+            audio_track: crate::random_id(36),
+            video_track: crate::random_id(36),
+            to_device,
+            commands: receiver,
+            report: Arc::clone(&report),
+            decoder: DecodeThread::start(),
+            left: None,
+        };
+        tokio::spawn(life.run());
+        Ok(Participant { commands, report })
     }
 
-    /// A snapshot of everything counted so far.
+    /// A snapshot of everything counted so far, at most a fifth of a second old.
     pub fn report(&self) -> Report {
-        let _ = &self.shared;
-        todo!()
+        self.report.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Changes the size that is asked for of every video; `None` unsubscribes from all video.
     pub fn set_wanted(&self, wanted: Option<Size>) {
-        let _ = wanted;
-        todo!()
+        let _ = self.commands.send(Command::Wanted(wanted));
     }
 
     /// Changes the size that is asked for of one user's videos, whatever [`set_wanted`](Self::set_wanted) says.
     pub fn set_wanted_of(&self, user_id: &str, wanted: Option<Size>) {
-        let _ = (user_id, wanted);
-        todo!()
+        let _ = self.commands.send(Command::WantedOf(user_id.to_owned(), wanted));
     }
 
     /// Stops or restarts sending and tells the focus.
     pub fn set_muted(&self, kind: Kind, muted: bool) {
-        let _ = (kind, muted);
-        todo!()
+        let _ = self.commands.send(Command::Mute(kind, muted));
+    }
+
+    /// Sends any text frame on the data channel, for tests of bad input.
+    pub fn send_text(&self, text: impl Into<String>) {
+        let _ = self.commands.send(Command::Text(text.into()));
     }
 
     /// Hangs up, takes the device out of the member event and stops.
     pub async fn leave(self) {
-        todo!()
+        let (done, wait) = oneshot::channel();
+        let _ = self.commands.send(Command::Leave(done));
+        let _ = wait.await;
+    }
+}
+
+/// What the participant wants, over all its calls.
+#[derive(Debug, Default)]
+pub(crate) struct Wishes {
+    wanted: Option<Size>,
+    wanted_of: BTreeMap<String, Option<Size>>,
+    audio_muted: bool,
+    video_muted: bool,
+}
+
+impl Wishes {
+    pub(crate) fn handle(&mut self, command: &Command) {
+        match command {
+            Command::Wanted(wanted) => self.wanted = *wanted,
+            Command::WantedOf(user_id, wanted) => drop(self.wanted_of.insert(user_id.clone(), *wanted)),
+            Command::Mute(Kind::Audio, muted) => self.audio_muted = *muted,
+            Command::Mute(Kind::Video, muted) => self.video_muted = *muted,
+            Command::Text(_) | Command::Leave(_) => {}
+        }
+    }
+
+    pub(crate) fn wanted_of(&self, user_id: &str) -> Option<Size> {
+        self.wanted_of.get(user_id).copied().unwrap_or(self.wanted)
+    }
+
+    pub(crate) fn muted(&self, kind: Kind) -> bool {
+        match kind {
+            Kind::Audio => self.audio_muted,
+            Kind::Video => self.video_muted,
+        }
+    }
+}
+
+/// What outlives a call: the device, the names, the wishes.
+#[derive(Debug)]
+pub(crate) struct Life {
+    pub(crate) config: JoinConfig,
+    pub(crate) device: Device,
+    pub(crate) session_id: String,
+    pub(crate) stream_id: String,
+    pub(crate) audio_track: String,
+    pub(crate) video_track: String,
+    pub(crate) to_device: mpsc::Receiver<ToDevice>,
+    pub(crate) commands: mpsc::UnboundedReceiver<Command>,
+    pub(crate) wishes: Wishes,
+    pub(crate) decoder: DecodeThread,
+    report: Arc<Mutex<Report>>,
+    left: Option<oneshot::Sender<()>>,
+}
+
+/// The published client calls again within five seconds of a hang-up.
+const CALL_AGAIN: Duration = Duration::from_secs(1);
+const CALL_AGAIN_MAX: Duration = Duration::from_secs(5);
+
+impl Life {
+    async fn run(mut self) {
+        let mut pause = CALL_AGAIN;
+        loop {
+            match call::run(&mut self).await {
+                End::Left => break,
+                End::Ended(reason) => {
+                    tracing::info!(reason, "the call ended");
+                    self.update(|report| report.ends.push(reason));
+                }
+            }
+            let connected = self.report().connected_after_ms.is_some();
+            pause = if connected { CALL_AGAIN } else { (pause * 2).min(CALL_AGAIN_MAX) };
+            if self.pause(pause).await {
+                break;
+            }
+        }
+        let member = self.device.put_member(&self.config.room_id, &self.config.conf_id, &self.session_id, None);
+        if let Err(error) = member.await {
+            tracing::warn!(%error, "the member event could not be taken back");
+        }
+        if let Some(left) = self.left.take() {
+            let _ = left.send(());
+        }
+    }
+
+    /// Waits before the next call; true if the participant leaves meanwhile.
+    async fn pause(&mut self, pause: Duration) -> bool {
+        let deadline = tokio::time::sleep(pause);
+        tokio::pin!(deadline);
+        loop {
+            tokio::select! {
+                () = &mut deadline => return false,
+                // Messages of the call that ended.
+                Some(_) = self.to_device.recv() => {}
+                command = self.commands.recv() => match command {
+                    None | Some(Command::Leave(_)) => {
+                        self.leaving(command);
+                        return true;
+                    }
+                    Some(command) => self.wishes.handle(&command),
+                }
+            }
+        }
+    }
+
+    /// Remembers whom to tell when all is done.
+    pub(crate) fn leaving(&mut self, command: Option<Command>) -> End {
+        if let Some(Command::Leave(done)) = command {
+            self.left = Some(done);
+        }
+        End::Left
+    }
+
+    /// Own streams.
+    pub(crate) fn metadata(&self) -> Metadata {
+        let publish = self.config.publish;
+        let mut stream = channel::Stream {
+            user_id: self.device.user_id().to_owned(),
+            device_id: self.device.device_id().to_owned(),
+            purpose: "m.usermedia".to_owned(),
+            audio_muted: self.wishes.audio_muted || !publish.audio,
+            video_muted: self.wishes.video_muted || !publish.video,
+            ..channel::Stream::default()
+        };
+        let mut add = |kind, id: &str, size: Option<(u16, u16)>| {
+            let (width, height) = (size.map(|size| size.0.into()), size.map(|size| size.1.into()));
+            let kind = channel::kind_name(kind).to_owned();
+            stream.tracks.insert(id.to_owned(), channel::Track { kind, width, height });
+        };
+        if publish.audio {
+            add(Kind::Audio, &self.audio_track, None);
+        }
+        if let Some(layer) = self.config.clips.layers.first().filter(|_| publish.video) {
+            add(Kind::Video, &self.video_track, Some((layer.width, layer.height)));
+        }
+        Metadata::from([(self.stream_id.clone(), stream)])
+    }
+
+    pub(crate) fn report(&self) -> Report {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn update(&self, change: impl FnOnce(&mut Report)) {
+        change(&mut self.report.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }

@@ -32,6 +32,16 @@ pub struct Report {
     pub negotiations: u32,
     /// Pings of the focus answered.
     pub pings: u32,
+    /// Transport-wide feedback packets received.
+    pub transport_feedbacks: u64,
+    /// Receiver reports received.
+    pub receiver_reports: u64,
+    /// Sender reports received.
+    pub sender_reports: u64,
+    /// Errors that the focus sent over the data channel, and descriptions that break a rule.
+    pub errors: Vec<String>,
+    /// Why calls ended that the participant did not end.
+    pub ends: Vec<String>,
     /// What is sent, one entry for the microphone and one per simulcast layer.
     pub sent: Vec<SentReport>,
     /// What arrives, one entry per track that was ever bound, in the order of their binding.

@@ -1,0 +1,338 @@
+//! Puts VP8 frames together from packets and holds their descriptors against each other (RFC 7741 §4.2). No I/O, no clock.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::checks::Violations;
+use crate::clips::is_keyframe;
+use crate::report::Violation;
+use crate::vp8::Descriptor;
+
+/// A frame of which every packet is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    /// For the decoder.
+    pub data: Vec<u8>,
+    /// Whether it is one.
+    pub keyframe: bool,
+    /// RTP time.
+    pub timestamp: u32,
+    /// Whether frames may be missing between this one and the one before.
+    pub after_loss: bool,
+}
+
+/// A packet that is not there after this long is given up, and decoding goes on at the next keyframe.
+const WAIT: Duration = Duration::from_millis(500);
+/// Ten seconds of the highest layer, so that memory is bounded whatever arrives.
+const BUFFERED_MAX: usize = 2000;
+
+/// Reorders packets and assembles frames.
+#[derive(Debug, Default)]
+pub struct Assembler {
+    buffer: BTreeMap<u64, Part>,
+    next: Option<u64>,
+    current: Option<Partial>,
+    last: Option<Numbers>,
+    /// Something was missing since the last frame that was given out.
+    loss: bool,
+    started: bool,
+    waiting: bool,
+    /// Frames that could not be used.
+    pub broken: u64,
+}
+
+#[derive(Debug)]
+struct Part {
+    payload: Bytes,
+    marker: bool,
+    timestamp: u32,
+    arrived: Instant,
+}
+
+#[derive(Debug)]
+struct Partial {
+    data: Vec<u8>,
+    timestamp: u32,
+    descriptor: Descriptor,
+    /// Its first packet is there.
+    whole: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Numbers {
+    descriptor: Descriptor,
+}
+
+impl Assembler {
+    /// Takes a packet with its extended sequence number.
+    pub fn handle(&mut self, number: u64, timestamp: u32, marker: bool, payload: Bytes, now: Instant) {
+        let next = *self.next.get_or_insert(number);
+        if !self.started && self.current.is_none() && number < next {
+            // Reordered at the very start: nothing was assembled yet, so begin earlier.
+            self.next = Some(number);
+        } else if number < next {
+            return;
+        }
+        if self.buffer.len() < BUFFERED_MAX {
+            self.buffer.insert(number, Part { payload, marker, timestamp, arrived: now });
+        }
+    }
+
+    /// Whether nothing can be decoded before a keyframe arrives.
+    pub fn needs_keyframe(&self) -> bool {
+        self.waiting || !self.started
+    }
+
+    /// Skips to the next keyframe, because the decoder could not keep up or refused a frame.
+    pub fn skip_to_keyframe(&mut self) {
+        self.waiting = true;
+    }
+
+    /// The next frame in order, until `None`.
+    pub fn poll(&mut self, violations: &mut Violations, now: Instant) -> Option<Frame> {
+        loop {
+            let (&number, part) = self.buffer.first_key_value()?;
+            if Some(number) != self.next {
+                if now.saturating_duration_since(part.arrived) < WAIT {
+                    return None;
+                }
+                self.give_up_to(number);
+            }
+            let part = self.buffer.remove(&number)?;
+            self.next = Some(number + 1);
+            if let Some(frame) = self.append(part, violations) {
+                return Some(frame);
+            }
+        }
+    }
+
+    fn give_up_to(&mut self, number: u64) {
+        self.next = Some(number);
+        self.current = None;
+        (self.loss, self.waiting) = (true, true);
+        self.broken += 1;
+    }
+
+    fn append(&mut self, part: Part, violations: &mut Violations) -> Option<Frame> {
+        let Ok((descriptor, data)) = Descriptor::parse(&part.payload) else {
+            violations.add(Violation::DescriptorInvalid, || format!("{:02x?}", &part.payload[..part.payload.len().min(8)]));
+            return None;
+        };
+        let first = descriptor.start_of_partition && descriptor.partition == 0;
+        if first || self.current.as_ref().is_none_or(|current| current.timestamp != part.timestamp) {
+            // The frame before had no marker: its end was lost, or the focus says so by a hole in the numbers.
+            if self.current.take().is_some() {
+                (self.loss, self.waiting) = (true, true);
+                self.broken += 1;
+            }
+            self.current =
+                Some(Partial { data: Vec::new(), timestamp: part.timestamp, descriptor, whole: first });
+        }
+        let current = self.current.as_mut()?;
+        if current.descriptor.picture_id != descriptor.picture_id {
+            let describe = || format!("{:?} and {:?} in one frame", current.descriptor.picture_id, descriptor.picture_id);
+            violations.add(Violation::PictureIdGap, describe);
+        }
+        current.data.extend_from_slice(data);
+        if part.marker { self.current.take().and_then(|frame| self.finish(frame, violations)) } else { None }
+    }
+
+    fn finish(&mut self, partial: Partial, violations: &mut Violations) -> Option<Frame> {
+        let keyframe = partial.whole && is_keyframe(&partial.data);
+        if !self.started {
+            self.started = true;
+            self.waiting = true;
+            if !keyframe && !self.loss {
+                violations.add(Violation::NoKeyframeFirst, || format!("first frame at time {}", partial.timestamp));
+            }
+        }
+        let after_loss = std::mem::take(&mut self.loss);
+        self.check(&partial.descriptor, keyframe, after_loss, violations);
+        if !partial.whole || self.waiting && !keyframe {
+            self.broken += 1;
+            self.loss = true;
+            return None;
+        }
+        self.waiting = false;
+        Some(Frame { data: partial.data, keyframe, timestamp: partial.timestamp, after_loss })
+    }
+
+    fn check(&mut self, now: &Descriptor, keyframe: bool, after_loss: bool, violations: &mut Violations) {
+        let before = self.last.replace(Numbers { descriptor: *now });
+        let Some(Numbers { descriptor: before }) = before.filter(|_| !after_loss) else { return };
+        match (before.picture_id, now.picture_id) {
+            (Some(old), Some(new)) if old.wide != new.wide => {
+                violations.add(Violation::PictureIdWidth, || format!("{new:?} after {old:?}"));
+            }
+            (Some(old), Some(new)) => {
+                let mask = if old.wide { 0x7fff } else { 0x7f };
+                if (old.value + 1) & mask != new.value {
+                    violations.add(Violation::PictureIdGap, || format!("{} after {}", new.value, old.value));
+                }
+            }
+            (None, None) => {}
+            (old, new) => violations.add(Violation::PictureIdGap, || format!("{new:?} after {old:?}")),
+        }
+        if let (Some(old), Some(new)) = (before.tl0_index, now.tl0_index) {
+            let base_layer = now.temporal.is_none_or(|(tid, _)| tid == 0);
+            let expected = if base_layer { old.wrapping_add(1) } else { old };
+            if new != expected {
+                violations.add(Violation::Tl0Gap, || format!("{new} after {old}"));
+            }
+        }
+        if let (Some(old), Some(new)) = (before.key_index, now.key_index) {
+            let step = new.wrapping_sub(old) & 0x1f;
+            if step > u8::from(keyframe) {
+                violations.add(Violation::KeyIndexGap, || format!("{new} after {old}, keyframe: {keyframe}"));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vp8::{Payloader, PictureId};
+    use bytes::BytesMut;
+
+    const KEY: &[u8] = &[0x10, 1, 2, 3, 4, 5, 6, 7, 8];
+    const INTER: &[u8] = &[0x11, 9, 8, 7, 6, 5, 4, 3, 2];
+
+    /// A stream of frames, each cut into parts of at most 3 bytes.
+    struct Source {
+        payloader: Payloader,
+        number: u64,
+        timestamp: u32,
+    }
+
+    impl Source {
+        fn new() -> Source {
+            Source { payloader: Payloader::new(0x7ffe, 255, 31, 9), number: 100, timestamp: 0 }
+        }
+
+        fn frame(&mut self, data: &[u8]) -> Vec<(u64, u32, bool, Bytes)> {
+            self.timestamp += 3000;
+            let payloads = self.payloader.packetize(data);
+            let last = payloads.len() - 1;
+            let numbered = payloads.into_iter().enumerate().map(|(index, payload)| {
+                self.number += 1;
+                (self.number, self.timestamp, index == last, payload)
+            });
+            numbered.collect()
+        }
+    }
+
+    struct Sink {
+        assembler: Assembler,
+        violations: Violations,
+        start: Instant,
+    }
+
+    impl Sink {
+        fn new() -> Sink {
+            Sink { assembler: Assembler::default(), violations: Violations::default(), start: Instant::now() }
+        }
+
+        fn take(&mut self, packets: Vec<(u64, u32, bool, Bytes)>, ms: u64) -> Vec<Frame> {
+            let now = self.start + Duration::from_millis(ms);
+            for (number, timestamp, marker, payload) in packets {
+                self.assembler.handle(number, timestamp, marker, payload, now);
+            }
+            std::iter::from_fn(|| self.assembler.poll(&mut self.violations, now)).collect()
+        }
+
+        fn broken(&self) -> Vec<Violation> {
+            self.violations.counts().iter().map(|count| count.violation).collect()
+        }
+    }
+
+    #[test]
+    fn assembles_frames_over_all_wraps_whatever_the_order_of_packets() {
+        let (mut source, mut sink) = (Source::new(), Sink::new());
+        let mut packets = source.frame(KEY);
+        packets.extend(source.frame(INTER));
+        packets.extend(source.frame(INTER));
+        packets[2..].reverse();
+        let frames = sink.take(packets, 0);
+        assert_eq!(frames.iter().map(|frame| frame.data.as_slice()).collect::<Vec<_>>(), [KEY, INTER, INTER]);
+        assert_eq!(frames.iter().map(|frame| frame.keyframe).collect::<Vec<_>>(), [true, false, false]);
+        assert_eq!(sink.broken(), []);
+    }
+
+    #[test]
+    fn a_lost_packet_costs_the_frames_up_to_the_next_keyframe() {
+        let (mut source, mut sink) = (Source::new(), Sink::new());
+        assert_eq!(sink.take(source.frame(KEY), 0).len(), 1);
+        let mut holed = source.frame(INTER);
+        holed.remove(1);
+        assert_eq!(sink.take(holed, 33), []);
+        assert_eq!(sink.take(source.frame(INTER), 66), []);
+        assert!(!sink.assembler.needs_keyframe(), "a retransmission may still come");
+        assert_eq!(sink.take(source.frame(INTER), 600), []);
+        assert!(sink.assembler.needs_keyframe());
+        let frames = sink.take(source.frame(KEY), 633);
+        assert_eq!(frames.iter().map(|frame| (frame.keyframe, frame.after_loss)).collect::<Vec<_>>(), [(true, true)]);
+        assert_eq!(sink.broken(), [], "loss is no violation");
+    }
+
+    #[test]
+    fn catches_a_stream_that_does_not_start_at_a_keyframe() {
+        let (mut source, mut sink) = (Source::new(), Sink::new());
+        assert_eq!(sink.take(source.frame(INTER), 0), []);
+        assert_eq!(sink.broken(), [Violation::NoKeyframeFirst]);
+        let mut middle = Source::new().frame(KEY);
+        middle.remove(0);
+        let mut sink = Sink::new();
+        assert_eq!(sink.take(middle, 0), []);
+        assert_eq!(sink.broken(), [Violation::NoKeyframeFirst]);
+    }
+
+    /// The violations that a second frame with this descriptor gives after picture 5, TL0 5, key index 5 in 15 bits.
+    fn second(change: impl FnOnce(&mut Descriptor), data: &[u8]) -> Vec<Violation> {
+        let mut descriptor = Descriptor {
+            start_of_partition: true,
+            picture_id: Some(PictureId { value: 5, wide: true }),
+            tl0_index: Some(5),
+            temporal: Some((0, false)),
+            key_index: Some(5),
+            ..Descriptor::default()
+        };
+        let payload = |descriptor: &Descriptor, data: &[u8]| {
+            let mut out = BytesMut::new();
+            descriptor.emit(&mut out);
+            out.extend_from_slice(data);
+            out.freeze()
+        };
+        let mut sink = Sink::new();
+        sink.take(vec![(1, 3000, true, payload(&descriptor, KEY))], 0);
+        descriptor.picture_id = Some(PictureId { value: 6, wide: true });
+        descriptor.tl0_index = Some(6);
+        change(&mut descriptor);
+        sink.take(vec![(2, 6000, true, payload(&descriptor, data))], 33);
+        sink.broken()
+    }
+
+    #[test]
+    fn catches_each_field_of_the_descriptor_that_jumps() {
+        let id = |value, wide| Some(PictureId { value, wide });
+        assert_eq!(second(|_| {}, INTER), []);
+        assert_eq!(second(|descriptor| descriptor.key_index = Some(6), KEY), []);
+        assert_eq!(second(|descriptor| descriptor.picture_id = id(7, true), INTER), [Violation::PictureIdGap]);
+        assert_eq!(second(|descriptor| descriptor.picture_id = id(5, true), INTER), [Violation::PictureIdGap]);
+        assert_eq!(second(|descriptor| descriptor.picture_id = None, INTER), [Violation::PictureIdGap]);
+        assert_eq!(second(|descriptor| descriptor.picture_id = id(6, false), INTER), [Violation::PictureIdWidth]);
+        assert_eq!(second(|descriptor| descriptor.tl0_index = Some(7), INTER), [Violation::Tl0Gap]);
+        assert_eq!(second(|descriptor| descriptor.tl0_index = Some(5), INTER), [Violation::Tl0Gap]);
+        assert_eq!(second(|descriptor| descriptor.key_index = Some(6), INTER), [Violation::KeyIndexGap]);
+        assert_eq!(second(|descriptor| descriptor.key_index = Some(7), KEY), [Violation::KeyIndexGap]);
+    }
+
+    #[test]
+    fn catches_a_descriptor_that_is_cut_short() {
+        let mut sink = Sink::new();
+        sink.take(vec![(1, 3000, true, Bytes::from_static(&[0x90, 0x80, 0x80]))], 0);
+        assert_eq!(sink.broken(), [Violation::DescriptorInvalid]);
+    }
+}

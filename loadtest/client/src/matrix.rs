@@ -1,0 +1,271 @@
+//! A Matrix device over plain HTTP: the few calls of the Client-Server API that a call needs, without encryption (the
+//! published client sends its call messages to a focus in the clear, too).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use reqwest::{Client, Method};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+/// A to-device message that arrived.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ToDevice {
+    /// Authenticated by the homeserver.
+    pub sender: String,
+    /// E.g. `m.call.answer`.
+    pub event_type: String,
+    /// As sent.
+    pub content: Value,
+}
+
+/// A request failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MatrixError {
+    /// The homeserver said no: HTTP status, `errcode` and `error`.
+    #[error("{status} {errcode}: {error}")]
+    Refused {
+        /// HTTP status.
+        status: u16,
+        /// E.g. `M_FORBIDDEN`.
+        errcode: String,
+        /// In words.
+        error: String,
+    },
+    /// It could not be reached, or answered with something that is no JSON.
+    #[error("{0}")]
+    Unreachable(String),
+}
+
+/// One logged-in device. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Device(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    http: Client,
+    base: String,
+    token: String,
+    user_id: String,
+    device_id: String,
+    transaction: AtomicU64,
+}
+
+const STATE_CALL: &str = "org.matrix.msc3401.call";
+const STATE_MEMBER: &str = "org.matrix.msc3401.call.member";
+
+impl Device {
+    /// Logs in with a password; registers the user first if the homeserver does not know it and lets anyone register.
+    pub async fn login(homeserver: &str, user: &str, password: &str) -> Result<Device, MatrixError> {
+        let http = Client::builder().timeout(Duration::from_secs(60)).build();
+        let http = http.map_err(|error| MatrixError::Unreachable(error.to_string()))?;
+        let base = homeserver.trim_end_matches('/').to_owned();
+        let login = json!({
+            "type": "m.login.password",
+            "identifier": {"type": "m.id.user", "user": user},
+            "password": password,
+            "initial_device_display_name": "weir-client",
+        });
+        let url = format!("{base}/_matrix/client/v3/login");
+        let answer = match request(&http, Method::POST, &url, None, Some(&login)).await {
+            Err(MatrixError::Refused { status: 403, .. }) => {
+                let register = json!({
+                    "username": user, "password": password, "auth": {"type": "m.login.dummy"},
+                    "initial_device_display_name": "weir-client",
+                });
+                let url = format!("{base}/_matrix/client/v3/register");
+                request(&http, Method::POST, &url, None, Some(&register)).await?
+            }
+            other => other?,
+        };
+        let text = |name: &str| answer[name].as_str().unwrap_or_default().to_owned();
+        Ok(Device(Arc::new(Inner {
+            http,
+            base,
+            token: text("access_token"),
+            user_id: text("user_id"),
+            device_id: text("device_id"),
+            transaction: AtomicU64::new(u64::from(rand::random::<u32>()) << 16),
+        })))
+    }
+
+    /// `@user:server`.
+    pub fn user_id(&self) -> &str {
+        &self.0.user_id
+    }
+
+    /// As given by the homeserver.
+    pub fn device_id(&self) -> &str {
+        &self.0.device_id
+    }
+
+    /// For requests that this type does not know.
+    pub fn access_token(&self) -> &str {
+        &self.0.token
+    }
+
+    /// Any request below `/_matrix/client/v3/`.
+    pub async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, MatrixError> {
+        let url = format!("{}/_matrix/client/v3/{path}", self.0.base);
+        request(&self.0.http, method, &url, Some(&self.0.token), body).await
+    }
+
+    /// Makes a public room in which everyone may send call state; gives its id.
+    pub async fn create_room(&self) -> Result<String, MatrixError> {
+        let body = json!({
+            "preset": "public_chat",
+            "power_level_content_override": {"events": {STATE_CALL: 0, STATE_MEMBER: 0}},
+        });
+        let answer = self.call(Method::POST, "createRoom", Some(&body)).await?;
+        Ok(answer["room_id"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// Joins a room.
+    pub async fn join_room(&self, room_id: &str) -> Result<(), MatrixError> {
+        let path = format!("join/{}", encode(room_id));
+        self.call(Method::POST, &path, Some(&json!({}))).await.map(drop)
+    }
+
+    /// Invites a user to a room.
+    pub async fn invite(&self, room_id: &str, user_id: &str) -> Result<(), MatrixError> {
+        let path = format!("rooms/{}/invite", encode(room_id));
+        self.call(Method::POST, &path, Some(&json!({"user_id": user_id}))).await.map(drop)
+    }
+
+    /// Puts the call's state event.
+    pub async fn put_call(&self, room_id: &str, conf_id: &str) -> Result<(), MatrixError> {
+        let content = json!({
+            "m.intent": "m.room", "m.type": "m.video", "io.element.ptt": false, "dataChannelsEnabled": true,
+        });
+        self.put_state(room_id, STATE_CALL, conf_id, &content).await
+    }
+
+    /// Puts the own member event with this device in the call, on the given focus; `None` takes the device out.
+    pub async fn put_member(
+        &self,
+        room_id: &str,
+        conf_id: &str,
+        session_id: &str,
+        focus: Option<(&str, &str)>,
+    ) -> Result<(), MatrixError> {
+        let calls = focus.map_or_else(
+            || json!([]),
+            |(user_id, device_id)| {
+                let expires = crate::unix_ms() + 3_600_000;
+                let focus = json!({"user_id": user_id, "device_id": device_id});
+                json!([{"m.call_id": conf_id, "m.devices": [{
+                    "device_id": self.device_id(),
+                    "session_id": session_id,
+                    "expires_ts": expires,
+                    "feeds": [{"purpose": "m.usermedia"}],
+                    "org.matrix.msc3898.foci.active": [focus],
+                    "org.matrix.msc3898.foci.preferred": [],
+                }]}])
+            },
+        );
+        self.put_state(room_id, STATE_MEMBER, self.user_id(), &json!({"m.calls": calls})).await
+    }
+
+    /// Puts a state event.
+    pub async fn put_state(&self, room_id: &str, kind: &str, key: &str, content: &Value) -> Result<(), MatrixError> {
+        let path = format!("rooms/{}/state/{}/{}", encode(room_id), encode(kind), encode(key));
+        self.call(Method::PUT, &path, Some(content)).await.map(drop)
+    }
+
+    /// Sends a to-device message in the clear.
+    pub async fn send_to_device(&self, to: (&str, &str), kind: &str, content: &Value) -> Result<(), MatrixError> {
+        let transaction = self.0.transaction.fetch_add(1, Ordering::Relaxed);
+        let path = format!("sendToDevice/{}/{transaction}", encode(kind));
+        let body = json!({"messages": {to.0: {to.1: content}}});
+        self.call(Method::PUT, &path, Some(&body)).await.map(drop)
+    }
+
+    /// Starts to sync; messages arrive until the receiver is dropped. A homeserver that goes away is asked again.
+    pub async fn start_sync(&self) -> Result<mpsc::Receiver<ToDevice>, MatrixError> {
+        // The first sync only gives the position: what lies there from before is of no call of this participant.
+        let first = self.call(Method::GET, &sync_path(None, 0), None).await?;
+        let mut since = first["next_batch"].as_str().unwrap_or_default().to_owned();
+        let (sender, receiver) = mpsc::channel(256);
+        let device = self.clone();
+        tokio::spawn(async move {
+            loop {
+                let answer = tokio::select! {
+                    answer = device.sync_once(&since) => answer,
+                    () = sender.closed() => return,
+                };
+                let Ok(answer) = answer else {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    continue;
+                };
+                if let Some(next) = answer["next_batch"].as_str() {
+                    since = next.to_owned();
+                }
+                for event in answer["to_device"]["events"].as_array().into_iter().flatten() {
+                    let text = |name: &str| event[name].as_str().unwrap_or_default().to_owned();
+                    let content = event["content"].clone();
+                    let message = ToDevice { sender: text("sender"), event_type: text("type"), content };
+                    if sender.send(message).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        });
+        Ok(receiver)
+    }
+
+    async fn sync_once(&self, since: &str) -> Result<Value, MatrixError> {
+        self.call(Method::GET, &sync_path(Some(since), 30_000), None).await
+    }
+}
+
+fn sync_path(since: Option<&str>, timeout_ms: u32) -> String {
+    let filter = encode(r#"{"room":{"timeline":{"limit":1},"state":{"types":[]}},"presence":{"types":[]}}"#);
+    let since = since.map(|since| format!("&since={}", encode(since))).unwrap_or_default();
+    format!("sync?timeout={timeout_ms}&filter={filter}{since}")
+}
+
+async fn request(
+    http: &Client,
+    method: Method,
+    url: &str,
+    token: Option<&str>,
+    body: Option<&Value>,
+) -> Result<Value, MatrixError> {
+    let unreachable = |error: reqwest::Error| MatrixError::Unreachable(error.to_string());
+    let mut request = http.request(method, url);
+    if let Some(token) = token {
+        request = request.bearer_auth(token);
+    }
+    if let Some(body) = body {
+        request = request.json(body);
+    }
+    let response = request.send().await.map_err(unreachable)?;
+    let status = response.status();
+    let answer: Value = response.json().await.map_err(unreachable)?;
+    if status.is_success() {
+        return Ok(answer);
+    }
+    let text = |name: &str| answer[name].as_str().unwrap_or_default().to_owned();
+    Err(MatrixError::Refused { status: status.as_u16(), errcode: text("errcode"), error: text("error") })
+}
+
+/// Percent-encodes everything but what a path segment may hold unescaped (RFC 3986 §2.3).
+fn encode(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 8);
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(byte.into()),
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn encodes_room_ids_for_a_path() {
+        assert_eq!(super::encode("!a b:x.org"), "%21a%20b%3Ax.org");
+    }
+}

@@ -1,0 +1,192 @@
+//! Decodes frames on a thread of its own and checks the frame numbers in the pictures.
+
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use crate::checks::Violations;
+use crate::clips::CLIP_FRAMES;
+use crate::decode::{Decoder, Picture};
+use crate::frames::Frame;
+use crate::pattern;
+use crate::report::Violation;
+
+/// Three seconds of video: more would only hide for longer that the machine is too slow.
+const QUEUE_FRAMES: usize = 90;
+
+/// The decoding thread of one participant; ends when it and all its streams are dropped.
+#[derive(Debug, Clone)]
+pub struct DecodeThread(SyncSender<(Arc<Pictures>, Frame)>);
+
+/// The decoder's queue is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Busy;
+
+impl DecodeThread {
+    /// Starts the thread.
+    pub fn start() -> DecodeThread {
+        let (sender, receiver) = sync_channel(QUEUE_FRAMES);
+        let run = move || run(&receiver);
+        // A participant without a decoder cannot check anything, and a machine without threads cannot run one.
+        std::thread::Builder::new().name("vp8-decode".into()).spawn(run).expect("a thread for the decoder");
+        DecodeThread(sender)
+    }
+
+    /// Queues a frame of a stream.
+    pub fn send(&self, pictures: &Arc<Pictures>, frame: Frame) -> Result<(), Busy> {
+        self.0.try_send((Arc::clone(pictures), frame)).map_err(|_| Busy)
+    }
+}
+
+fn run(receiver: &Receiver<(Arc<Pictures>, Frame)>) {
+    while let Ok((pictures, frame)) = receiver.recv() {
+        pictures.decode(&frame);
+    }
+}
+
+/// The pictures of one stream.
+#[derive(Debug, Default)]
+pub struct Pictures {
+    decoder: Mutex<Decoder>,
+    seen: Mutex<Seen>,
+}
+
+/// What was decoded so far.
+#[derive(Debug, Clone, Default)]
+pub struct Seen {
+    /// Pictures.
+    pub decoded: u64,
+    /// Width and height of the latest.
+    pub size: (u16, u16),
+    /// Changes of it after the first.
+    pub size_changes: u64,
+    /// Pictures with a readable number.
+    pub numbered: u64,
+    /// The latest number, its source and its RTP time.
+    pub last: Option<(pattern::Code, u32)>,
+    /// Numbers left out.
+    pub numbers_missed: u64,
+    /// When the first picture was decoded.
+    pub first_at: Option<Instant>,
+    /// The decoder refused a frame and waits for a keyframe.
+    pub stuck: bool,
+    /// Broken rules.
+    pub violations: Violations,
+}
+
+impl Pictures {
+    /// What was decoded so far.
+    pub fn seen(&self) -> Seen {
+        lock(&self.seen).clone()
+    }
+
+    fn decode(&self, frame: &Frame) {
+        let result = lock(&self.decoder).decode(&frame.data);
+        let mut seen = lock(&self.seen);
+        match result {
+            Ok(Some(picture)) => seen.handle(&picture, frame),
+            Ok(None) => {}
+            Err(_) if seen.stuck => {}
+            Err(error) => {
+                seen.stuck = true;
+                seen.violations.add(Violation::Undecodable, || error.to_string());
+            }
+        }
+    }
+}
+
+impl Seen {
+    fn handle(&mut self, picture: &Picture, frame: &Frame) {
+        self.stuck = false;
+        self.decoded += 1;
+        self.first_at.get_or_insert_with(Instant::now);
+        let size = (picture.width, picture.height);
+        let resized = self.decoded > 1 && size != self.size;
+        self.size_changes += u64::from(resized);
+        self.size = size;
+        let (width, height) = (size.0.into(), size.1.into());
+        match pattern::read(&picture.planes[0], width, width, height) {
+            Ok(code) => self.number(code, frame.timestamp, frame.after_loss, resized),
+            // A camera may film anything; but what has been numbered stays numbered.
+            Err(error) if self.numbered > 0 => {
+                self.violations.add(Violation::NumberUnreadable, || format!("{error} at time {}", frame.timestamp));
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Within one layer the number moves exactly as the time stamp does; over a change of layers it may be off by two.
+    fn number(&mut self, code: pattern::Code, timestamp: u32, after_loss: bool, resized: bool) {
+        self.numbered += 1;
+        let Some((last, last_time)) = self.last.replace((code, timestamp)) else { return };
+        // Other sources may film loops of any length, with any frame rate.
+        if code.source != 0 || last.source != 0 {
+            return;
+        }
+        let turn = i64::from(CLIP_FRAMES);
+        let moved = i64::from(code.number) - i64::from(last.number);
+        let due = (i64::from(timestamp.wrapping_sub(last_time)) + 1500) / 3000;
+        let off = (moved - due + turn / 2).rem_euclid(turn) - turn / 2;
+        let tolerance = if resized || after_loss { 2 } else { 0 };
+        if off.abs() > tolerance {
+            let describe = || format!("{} after {}, {due} frames of time later", code.number, last.number);
+            self.violations.add(Violation::NumberJump, describe);
+        }
+        let steps = moved.rem_euclid(turn);
+        if !resized && steps > 1 {
+            self.numbers_missed += steps as u64 - 1;
+        }
+    }
+}
+
+/// A thread that panicked with the lock has only counted too little.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clips::{Clips, is_keyframe};
+
+    fn frame(data: &[u8], number: u32, after_loss: bool) -> Frame {
+        Frame { data: data.to_vec(), keyframe: is_keyframe(data), timestamp: number * 3000, after_loss }
+    }
+
+    fn violations(seen: &Seen) -> Vec<Violation> {
+        seen.violations.counts().iter().map(|count| count.violation).collect()
+    }
+
+    #[test]
+    fn numbers_follow_the_time_over_the_loop_and_over_a_change_of_layers() {
+        let (clips, pictures) = (Clips::committed(), Pictures::default());
+        let (small, large) = (&clips.layers[2], &clips.layers[1]);
+        let mut time = 0;
+        for data in small.rare.iter().chain(&small.rare[..20]).chain(&large.often[20..30]) {
+            pictures.decode(&frame(data, time, false));
+            time += 1;
+        }
+        let seen = pictures.seen();
+        assert_eq!((seen.decoded, seen.numbered, seen.size_changes, seen.size), (180, 180, 1, (640, 360)));
+        assert_eq!((violations(&seen), seen.numbers_missed), (vec![], 0));
+    }
+
+    #[test]
+    fn catches_pictures_that_jump_while_the_time_does_not() {
+        let (clips, pictures) = (Clips::committed(), Pictures::default());
+        pictures.decode(&frame(&clips.layers[2].often[0], 0, false));
+        pictures.decode(&frame(&clips.layers[2].often[20], 1, false));
+        let seen = pictures.seen();
+        assert_eq!((violations(&seen), seen.numbers_missed), (vec![Violation::NumberJump], 19));
+    }
+
+    #[test]
+    fn catches_a_frame_that_does_not_decode() {
+        let (clips, pictures) = (Clips::committed(), Pictures::default());
+        pictures.decode(&frame(&clips.layers[2].often[1], 0, false));
+        assert_eq!(violations(&pictures.seen()), [Violation::Undecodable]);
+        assert!(pictures.seen().stuck);
+        pictures.decode(&frame(&clips.layers[2].often[10], 1, false));
+        assert!(!pictures.seen().stuck);
+    }
+}
