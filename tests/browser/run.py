@@ -16,6 +16,7 @@ import traceback
 
 from world import TARGET, World, WorldError  # first: it makes tests/synapse.py importable
 import checks
+import forms
 import hostile
 from report import Report
 from webdriver import WebDriverError, find_chromium
@@ -26,6 +27,7 @@ FOCUS_FIELDS = {"focus_user": "@focus:localhost", "focus_device": "WEIRFOCUS"}
 def scenario(arguments):
     """The checks by name, in their order."""
     return {
+        "forms": forms.say_what_is_wrong,
         "meet": checks.everyone_meets,
         "first-frames": lambda world, report: checks.first_frames(world, report, arguments.joins),
         "full-pictures": lambda world, report: checks.full_pictures(world, report, arguments.seconds),

@@ -1,0 +1,37 @@
+"""The page's forms: what a person reads when something is wrong, and that a guest gets in. Needs no call."""
+
+from urllib.parse import urlencode
+
+from page import FAKE_DEVICES
+from webdriver import Browser
+
+
+def say_what_is_wrong(world, report):
+    """Wrong homeserver, wrong password, unknown room; then a guest reaches the lobby."""
+    browser = Browser(world.driver, FAKE_DEVICES, (500, 700))
+    try:
+        nobody = "http://127.0.0.1:9"
+        wrong_places = [
+            ({"homeserver": nobody, "user": "alice", "password": "x"}, "No Matrix homeserver answers", "no homeserver there"),
+            ({"homeserver": world.base_url, "user": "alice", "password": "wrong"}, "Login failed", "wrong password"),
+        ]
+        for fields, expected, name in wrong_places:
+            said = open_and_read_error(browser, world, fields)
+            report.check(f"forms, {name}: the page says so", said.startswith(expected), repr(said), f"{expected}…")
+        guest = {"homeserver": world.base_url, "guest": "1", "room": "#nowhere:localhost", "join": "1"}
+        said = open_and_read_error(browser, world, guest)
+        expected = "Could not join the room"
+        report.check("forms, unknown room: the page says so", said.startswith(expected), repr(said), f"{expected}…")
+        user = browser.run("return weir.state().userId;")
+        report.check("forms, a guest has an account", bool(user), user, "a user id")
+        address = browser.run("return location.href;")
+        report.check("forms, the address keeps nothing that was given", "#" not in address, address, "no fields")
+    finally:
+        browser.close()
+
+
+def open_and_read_error(browser, world, fields):
+    """Opens the page afresh and waits until it shows an error; returns it."""
+    browser.open("about:blank")
+    browser.open(f"{world.http}/#{urlencode(fields)}")
+    return browser.wait_for("window.weir?.state().error", f"the page complains about {fields}", 20)
