@@ -1,10 +1,32 @@
 //! Who may use the focus, and who no longer may.
 //!
 //! Pure: fed with what the homeserver says about rooms, asked for each invite. Does not hang up anybody itself.
+//!
+//! A conference belongs to the first room that announced it: its id is known to everyone who has ever been in the call, and
+//! must not become a key to it by being announced once more in a room of one's own.
 
-use std::time::Duration;
+mod room;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
 
 use serde_json::Value;
+
+use room::Room;
+
+/// A device that leaves the call's state may be about to come back: clients take themselves out before they enter, and what
+/// belongs together arrives in pieces. Shorter drops calls that have just begun; longer leaves a crashed client's picture up.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Clients list themselves for an hour at a time.
+const EXPIRY_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Rooms that are known. The Matrix device joins no more than the operator allows; this is behind it.
+const ROOMS_MAX: usize = 50_000;
 
 /// Which invites are accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,47 +54,179 @@ pub struct Gone {
 #[derive(Debug)]
 pub struct Authoriser {
     policy: Policy,
+    own_user_id: String,
+    rooms: BTreeMap<String, Room>,
+    /// The room of each conference.
+    calls: BTreeMap<String, String>,
+    /// Devices that are gone at that time if they are not back by then: what has left, and what will expire.
+    /// As many as there are devices in the rooms, at most.
+    due: BTreeSet<(Duration, Gone)>,
+    gone: VecDeque<Gone>,
 }
 
 impl Authoriser {
     /// Knows no room yet. `own_user_id` is the focus's: when it leaves a room, everything about the room is forgotten.
-    pub fn new(policy: Policy, _own_user_id: &str) -> Self {
-        Self { policy }
+    pub fn new(policy: Policy, own_user_id: &str) -> Self {
+        Self {
+            policy,
+            own_user_id: own_user_id.to_owned(),
+            rooms: BTreeMap::new(),
+            calls: BTreeMap::new(),
+            due: BTreeSet::new(),
+            gone: VecDeque::new(),
+        }
     }
 
     /// A user is joined to a room.
-    pub fn handle_joined(&mut self, _room_id: &str, _user_id: &str) {}
+    pub fn handle_joined(&mut self, room_id: &str, user_id: &str) {
+        if let Some(room) = self.room_mut(room_id) {
+            room.join(user_id);
+        }
+    }
 
-    /// A user is not joined to a room, whatever else it is.
-    pub fn handle_left(&mut self, _room_id: &str, _user_id: &str) {}
+    /// A user is not joined to a room, whatever else it is: left, kicked, banned.
+    pub fn handle_left(&mut self, room_id: &str, user_id: &str) {
+        if user_id == self.own_user_id {
+            self.forget_room(room_id);
+        } else if let Some(room) = self.rooms.get_mut(room_id)
+            && room.leave(user_id)
+        {
+            let conferences: Vec<String> = room.calls().map(str::to_owned).collect();
+            self.end(&conferences, user_id);
+        }
+    }
 
-    /// A state event of a call, under its stable or unstable type.
+    /// A state event of a call, under its stable or unstable type. Others are ignored.
     pub fn handle_call_state(
         &mut self,
-        _room_id: &str,
-        _event_type: &str,
-        _state_key: &str,
-        _sender: &str,
-        _content: &Value,
-        _now: Duration,
+        room_id: &str,
+        event_type: &str,
+        state_key: &str,
+        sender: &str,
+        content: &Value,
+        now: Duration,
     ) {
+        match event_type {
+            "m.call" | "org.matrix.msc3401.call" => self.handle_call(room_id, state_key, content),
+            // The homeserver lets nobody write another one's; this is for homeservers with a fault.
+            "m.call.member" | "org.matrix.msc3401.call.member" if state_key == sender => {
+                self.handle_member(room_id, state_key, content, now);
+            }
+            _ => {}
+        }
     }
 
     /// Does what is due.
-    pub fn handle_timeout(&mut self, _now: Duration) {}
+    pub fn handle_timeout(&mut self, now: Duration) {
+        while let Some((at, _)) = self.due.first() {
+            if *at > now {
+                return;
+            }
+            let Some((_, gone)) = self.due.pop_first() else { return };
+            if !self.is_listed(&gone, now) {
+                self.gone.push_back(gone);
+            }
+        }
+    }
 
     /// When `handle_timeout` is due next.
     pub fn poll_timeout(&self) -> Option<Duration> {
-        None
+        self.due.first().map(|(at, _)| *at)
     }
 
     /// The next member that is gone.
     pub fn poll_gone(&mut self) -> Option<Gone> {
-        None
+        self.gone.pop_front()
     }
 
     /// Whether `user_id` may join the conference now.
-    pub fn may(&self, _user_id: &str, _conf_id: &str) -> bool {
-        self.policy == Policy::Open
+    pub fn may(&self, user_id: &str, conf_id: &str) -> bool {
+        match &self.policy {
+            Policy::Open => true,
+            Policy::Homeservers(homeservers) => {
+                let server_name = user_id.split_once(':').map(|(_, server_name)| server_name);
+                server_name.is_some_and(|server_name| homeservers.iter().any(|homeserver| homeserver == server_name))
+            }
+            Policy::Membership => self
+                .calls
+                .get(conf_id)
+                .and_then(|room_id| self.rooms.get(room_id))
+                .is_some_and(|room| room.is_joined(user_id)),
+        }
+    }
+
+    fn room_mut(&mut self, room_id: &str) -> Option<&mut Room> {
+        if self.rooms.len() >= ROOMS_MAX && !self.rooms.contains_key(room_id) {
+            return None;
+        }
+        Some(self.rooms.entry(room_id.to_owned()).or_default())
+    }
+
+    /// A terminated call takes nobody in. Those who are in it leave by themselves.
+    fn handle_call(&mut self, room_id: &str, conf_id: &str, content: &Value) {
+        let ended = content.as_object().is_none_or(serde_json::Map::is_empty) || content.get("m.terminated").is_some();
+        if ended {
+            if self.calls.get(conf_id).is_some_and(|room| room == room_id) {
+                self.calls.remove(conf_id);
+            }
+            if let Some(room) = self.rooms.get_mut(room_id) {
+                room.remove_call(conf_id);
+            }
+        } else if self.calls.get(conf_id).is_none_or(|room| room == room_id) {
+            let Some(room) = self.room_mut(room_id) else { return };
+            let displaced = room.add_call(conf_id);
+            self.calls.insert(conf_id.to_owned(), room_id.to_owned());
+            if let Some(displaced) = displaced {
+                self.calls.remove(&displaced);
+            }
+        }
+    }
+
+    fn handle_member(&mut self, room_id: &str, user_id: &str, content: &Value, now: Duration) {
+        let Some(room) = self.room_mut(room_id) else { return };
+        let (before, after) = room.replace_devices(user_id, room::read_devices(content));
+        for ((conf_id, device_id), expiry) in &before {
+            let gone = Gone { conf_id: conf_id.clone(), user_id: user_id.to_owned(), device_id: Some(device_id.clone()) };
+            if let Some(expiry) = expiry {
+                self.due.remove(&(*expiry, gone.clone()));
+            }
+            if !after.contains_key(&(conf_id.clone(), device_id.clone())) {
+                self.due.insert((now + GRACE, gone));
+            }
+        }
+        for ((conf_id, device_id), expiry) in after {
+            // What is over when it arrives says more about the clocks than about the device; so does what lasts for ever.
+            if let Some(expiry) = expiry.filter(|expiry| (now..now + EXPIRY_MAX).contains(expiry)) {
+                let gone = Gone { conf_id, user_id: user_id.to_owned(), device_id: Some(device_id) };
+                self.due.insert((expiry, gone));
+            }
+        }
+    }
+
+    /// Whether a room says that the device is in the conference, and not that its time is over.
+    fn is_listed(&self, gone: &Gone, now: Duration) -> bool {
+        let Some(device_id) = &gone.device_id else { return false };
+        let expiry = self.rooms.values().filter_map(|room| room.device(&gone.user_id, &gone.conf_id, device_id)).next();
+        expiry.is_some_and(|expiry| expiry.is_none_or(|expiry| expiry > now))
+    }
+
+    /// Ends the legs of a user that has no right to be there any more.
+    fn end(&mut self, conferences: &[String], user_id: &str) {
+        for conf_id in conferences {
+            if !self.may(user_id, conf_id) {
+                self.gone.push_back(Gone { conf_id: conf_id.clone(), user_id: user_id.to_owned(), device_id: None });
+            }
+        }
+    }
+
+    fn forget_room(&mut self, room_id: &str) {
+        let Some(room) = self.rooms.remove(room_id) else { return };
+        let conferences: Vec<String> = room.calls().map(str::to_owned).collect();
+        for conf_id in &conferences {
+            self.calls.remove(conf_id);
+        }
+        for user_id in room.joined() {
+            self.end(&conferences, user_id);
+        }
     }
 }

@@ -1,0 +1,187 @@
+use serde_json::json;
+
+use super::*;
+
+const ROOM: &str = "!room:example.org";
+const CONF: &str = "1700000000000abc";
+const NOON: Duration = Duration::from_secs(1_700_000_000);
+
+fn at(seconds: u64) -> Duration {
+    NOON + Duration::from_secs(seconds)
+}
+
+fn membership() -> Authoriser {
+    let mut authoriser = Authoriser::new(Policy::Membership, "@focus:example.org");
+    authoriser.handle_joined(ROOM, "@focus:example.org");
+    authoriser.handle_joined(ROOM, "@alice:example.org");
+    call(&mut authoriser, ROOM, &json!({"m.intent": "m.prompt", "m.type": "m.video"}));
+    authoriser
+}
+
+fn call(authoriser: &mut Authoriser, room: &str, content: &Value) {
+    authoriser.handle_call_state(room, "org.matrix.msc3401.call", CONF, "@alice:example.org", content, NOON);
+}
+
+fn list(authoriser: &mut Authoriser, devices: &Value, now: Duration) {
+    let content = json!({"m.calls": [{"m.call_id": CONF, "m.devices": devices}]});
+    let alice = "@alice:example.org";
+    authoriser.handle_call_state(ROOM, "org.matrix.msc3401.call.member", alice, alice, &content, now);
+}
+
+fn gone(device_id: Option<&str>) -> Gone {
+    Gone {
+        conf_id: CONF.to_owned(),
+        user_id: "@alice:example.org".to_owned(),
+        device_id: device_id.map(str::to_owned),
+    }
+}
+
+#[test]
+fn membership_needs_the_room_of_the_call() {
+    let authoriser = membership();
+    assert!(authoriser.may("@alice:example.org", CONF));
+    assert!(!authoriser.may("@bob:example.org", CONF));
+    assert!(!authoriser.may("@alice:example.org", "another call"));
+}
+
+#[test]
+fn membership_is_known_in_whatever_order_the_room_is_told() {
+    let mut authoriser = Authoriser::new(Policy::Membership, "@focus:example.org");
+    authoriser.handle_call_state(ROOM, "m.call", CONF, "@alice:example.org", &json!({"m.intent": "m.ring"}), NOON);
+    assert!(!authoriser.may("@alice:example.org", CONF));
+    authoriser.handle_joined(ROOM, "@alice:example.org");
+    assert!(authoriser.may("@alice:example.org", CONF));
+}
+
+#[test]
+fn announcing_a_conference_in_another_room_opens_nothing() {
+    let mut authoriser = membership();
+    authoriser.handle_joined("!mallory:example.org", "@mallory:example.org");
+    call(&mut authoriser, "!mallory:example.org", &json!({"m.intent": "m.prompt"}));
+    assert!(!authoriser.may("@mallory:example.org", CONF));
+    call(&mut authoriser, "!mallory:example.org", &json!({"m.terminated": "call_ended"}));
+    assert!(authoriser.may("@alice:example.org", CONF), "nor can it be ended from there");
+}
+
+#[test]
+fn terminated_call_takes_nobody_in() {
+    let mut authoriser = membership();
+    call(&mut authoriser, ROOM, &json!({"m.intent": "m.prompt", "m.terminated": "call_ended"}));
+    assert!(!authoriser.may("@alice:example.org", CONF));
+    assert_eq!(authoriser.poll_gone(), None);
+}
+
+#[test]
+fn homeservers_are_compared_whole() {
+    let authoriser = Authoriser::new(Policy::Homeservers(vec!["example.org".to_owned()]), "@focus:example.org");
+    assert!(authoriser.may("@alice:example.org", CONF));
+    assert!(!authoriser.may("@alice:evil.example.org", CONF));
+    assert!(!authoriser.may("@alice:example.org.evil", CONF));
+    assert!(!authoriser.may("alice", CONF));
+    assert!(Authoriser::new(Policy::Open, "@focus:example.org").may("anyone", CONF));
+}
+
+#[test]
+fn checklist_36_kicked_member_is_gone_at_once() {
+    let mut authoriser = membership();
+    authoriser.handle_left(ROOM, "@alice:example.org");
+    assert_eq!(authoriser.poll_gone(), Some(gone(None)));
+    assert_eq!(authoriser.poll_gone(), None);
+    assert!(!authoriser.may("@alice:example.org", CONF));
+    authoriser.handle_left(ROOM, "@alice:example.org");
+    assert_eq!(authoriser.poll_gone(), None, "said once");
+}
+
+#[test]
+fn leaving_a_room_ends_nothing_where_the_room_gave_no_right() {
+    let mut authoriser = Authoriser::new(Policy::Open, "@focus:example.org");
+    authoriser.handle_joined(ROOM, "@alice:example.org");
+    call(&mut authoriser, ROOM, &json!({"m.intent": "m.prompt"}));
+    authoriser.handle_left(ROOM, "@alice:example.org");
+    assert_eq!(authoriser.poll_gone(), None);
+}
+
+#[test]
+fn checklist_36_device_taken_out_of_the_room_state_is_gone_after_a_grace() {
+    let mut authoriser = membership();
+    list(&mut authoriser, &json!([{"device_id": "PHONE"}, {"device_id": "LAPTOP"}]), at(0));
+    list(&mut authoriser, &json!([{"device_id": "LAPTOP"}]), at(10));
+    assert_eq!(authoriser.poll_timeout(), Some(at(12)));
+    authoriser.handle_timeout(at(11));
+    assert_eq!(authoriser.poll_gone(), None);
+    authoriser.handle_timeout(at(12));
+    assert_eq!(authoriser.poll_gone(), Some(gone(Some("PHONE"))));
+    assert_eq!(authoriser.poll_gone(), None);
+    assert_eq!(authoriser.poll_timeout(), None);
+}
+
+#[test]
+fn device_that_comes_back_at_once_is_not_gone() {
+    let mut authoriser = membership();
+    list(&mut authoriser, &json!([{"device_id": "PHONE"}]), at(0));
+    list(&mut authoriser, &json!([]), at(10));
+    list(&mut authoriser, &json!([{"device_id": "PHONE"}]), at(11));
+    authoriser.handle_timeout(at(20));
+    assert_eq!(authoriser.poll_gone(), None);
+}
+
+#[test]
+fn checklist_36_expired_listing_is_gone() {
+    let mut authoriser = membership();
+    let listing = |expires: Duration| json!([{"device_id": "PHONE", "expires_ts": expires.as_millis() as u64}]);
+    list(&mut authoriser, &listing(at(3600)), at(0));
+    list(&mut authoriser, &listing(at(6300)), at(2700));
+    authoriser.handle_timeout(at(3600));
+    assert_eq!(authoriser.poll_gone(), None, "it was renewed");
+    assert_eq!(authoriser.poll_timeout(), Some(at(6300)));
+    authoriser.handle_timeout(at(6300));
+    assert_eq!(authoriser.poll_gone(), Some(gone(Some("PHONE"))));
+}
+
+#[test]
+fn listing_that_is_over_when_it_arrives_ends_nothing() {
+    let mut authoriser = membership();
+    list(&mut authoriser, &json!([{"device_id": "PHONE", "expires_ts": 1000}]), at(0));
+    assert_eq!(authoriser.poll_timeout(), None);
+    list(&mut authoriser, &json!([{"device_id": "PHONE", "expires_ts": u64::MAX}]), at(0));
+    assert_eq!(authoriser.poll_timeout(), None, "nor does one that lasts for ever");
+}
+
+#[test]
+fn everything_of_a_room_goes_when_the_focus_leaves_it() {
+    let mut authoriser = membership();
+    list(&mut authoriser, &json!([{"device_id": "PHONE"}]), at(0));
+    authoriser.handle_left(ROOM, "@focus:example.org");
+    let all: Vec<Gone> = std::iter::from_fn(|| authoriser.poll_gone()).collect();
+    assert!(all.contains(&gone(None)));
+    assert!(authoriser.rooms.is_empty() && authoriser.calls.is_empty());
+    assert!(!authoriser.may("@alice:example.org", CONF));
+}
+
+#[test]
+fn nobody_lists_another_users_devices() {
+    let mut authoriser = membership();
+    list(&mut authoriser, &json!([{"device_id": "PHONE"}]), at(0));
+    let content = json!({"m.calls": []});
+    let (alice, mallory) = ("@alice:example.org", "@mallory:example.org");
+    authoriser.handle_call_state(ROOM, "m.call.member", alice, mallory, &content, at(1));
+    assert_eq!(authoriser.poll_timeout(), None);
+}
+
+#[test]
+fn hostile_contents_are_bounded() {
+    let mut authoriser = membership();
+    for content in [json!(null), json!([]), json!({"m.calls": 1}), json!({"m.calls": [1, {"m.call_id": 1}]})] {
+        let alice = "@alice:example.org";
+        authoriser.handle_call_state(ROOM, "m.call.member", alice, alice, &content, NOON);
+    }
+    let many: Vec<Value> = (0..1000).map(|n| json!({"device_id": n.to_string(), "expires_ts": 1_700_000_100_000u64})).collect();
+    list(&mut authoriser, &json!(many), at(0));
+    assert_eq!(authoriser.due.len(), 32);
+    for call in 0..1000 {
+        let conf_id = call.to_string();
+        authoriser.handle_call_state(ROOM, "m.call", &conf_id, "@alice:example.org", &json!({"m.intent": "m.ring"}), NOON);
+    }
+    assert_eq!(authoriser.calls.len(), 256);
+    assert!(authoriser.may("@alice:example.org", "999"));
+}
