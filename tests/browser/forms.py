@@ -1,5 +1,6 @@
-"""The page's forms: what a person reads when something is wrong, and that a guest gets in. Needs no call."""
+"""The page without a call: its pure modules, and its forms, with what a person reads when something is wrong."""
 
+import pathlib
 from urllib.parse import urlencode
 
 from page import FAKE_DEVICES
@@ -26,6 +27,18 @@ def say_what_is_wrong(world, report):
         report.check("forms, a guest has an account", bool(user), user, "a user id")
         address = browser.run("return location.href;")
         report.check("forms, the address keeps nothing that was given", "#" not in address, address, "no fields")
+    finally:
+        browser.close()
+
+
+def test_modules(world, report):
+    """The unit tests of modules.js, in a page of their own."""
+    browser = Browser(world.driver, [], (300, 200))
+    try:
+        browser.open(world.http)
+        script = (pathlib.Path(__file__).parent / "modules.js").read_text(encoding="utf-8")
+        for name, holds, got in browser.run(script):
+            report.check(f"module: {name}", holds, "holds" if holds else got, "holds")
     finally:
         browser.close()
 

@@ -27,6 +27,7 @@ FOCUS_FIELDS = {"focus_user": "@focus:localhost", "focus_device": "WEIRFOCUS"}
 def scenario(arguments):
     """The checks by name, in their order."""
     return {
+        "modules": forms.test_modules,
         "forms": forms.say_what_is_wrong,
         "meet": checks.everyone_meets,
         "first-frames": lambda world, report: checks.first_frames(world, report, arguments.joins),
