@@ -73,10 +73,19 @@ impl ReceiveBuffer {
         &mut self.bytes[self.start as usize..][..self.len as usize]
     }
 
-    /// The memory around the datagram and where the datagram starts in it, to write a new payload descriptor in front of
-    /// a payload and padding behind it.
-    pub(crate) fn around(&mut self) -> (&mut [u8], usize) {
-        (&mut self.bytes[..], self.start as usize)
+    /// Cuts the datagram to `len` bytes.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len as u16);
+    }
+
+    /// Where in the memory the datagram starts.
+    pub(crate) fn start(&self) -> usize {
+        self.start as usize
+    }
+
+    /// All of the memory, to write a new payload descriptor in front of a payload and padding behind it.
+    pub(crate) fn around(&mut self) -> &mut [u8] {
+        &mut self.bytes[..]
     }
 }
 

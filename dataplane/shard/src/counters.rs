@@ -29,14 +29,14 @@ macro_rules! counters {
         #[derive(Debug, Default)]
         pub struct Counters {
             $($(#[$doc])* pub $field: Counter,)*
-            drops: [Counter; Drop::ALL.len()],
+            drops: [Counter; DropReason::ALL.len()],
         }
 
         impl Counters {
             /// Calls `f` with every metric's name, its `reason` label (or an empty string) and its value.
             pub fn for_each(&self, mut f: impl FnMut(&'static str, &'static str, u64)) {
                 $(f($name, "", self.$field.get());)*
-                for reason in Drop::ALL {
+                for reason in DropReason::ALL {
                     f("weir_shard_dropped_total", reason.label(), self.drops[reason as usize].get());
                 }
             }
@@ -115,12 +115,12 @@ counters! {
 
 impl Counters {
     /// Counts a drop.
-    pub fn drop(&self, reason: Drop) {
+    pub fn count_drop(&self, reason: DropReason) {
         self.drops[reason as usize].add(1);
     }
 
     /// How often something was dropped for `reason`.
-    pub fn dropped(&self, reason: Drop) -> u64 {
+    pub fn dropped(&self, reason: DropReason) -> u64 {
         self.drops[reason as usize].get()
     }
 }
@@ -129,15 +129,15 @@ macro_rules! drops {
     ($($(#[$doc:meta])* $variant:ident => $label:literal;)*) => {
         /// Why a datagram, packet or request came to nothing.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum Drop { $($(#[$doc])* $variant,)* }
+        pub enum DropReason { $($(#[$doc])* $variant,)* }
 
-        impl Drop {
+        impl DropReason {
             /// Every reason there is.
-            pub const ALL: [Drop; [$($label),*].len()] = [$(Drop::$variant),*];
+            pub const ALL: [DropReason; [$($label),*].len()] = [$(DropReason::$variant),*];
 
             /// The reason as a metric label.
             pub fn label(self) -> &'static str {
-                match self { $(Drop::$variant => $label,)* }
+                match self { $(DropReason::$variant => $label,)* }
             }
         }
     };
@@ -205,8 +205,8 @@ mod tests {
     #[test]
     fn every_reason_has_its_own_label_and_place() {
         let counters = Counters::default();
-        counters.drop(Drop::Garbage);
-        counters.drop(Drop::Protect);
+        counters.count_drop(DropReason::Garbage);
+        counters.count_drop(DropReason::Protect);
         let mut seen = Vec::new();
         counters.for_each(|name, reason, value| seen.push((name, reason, value)));
         assert!(seen.contains(&("weir_shard_dropped_total", "garbage", 1)));

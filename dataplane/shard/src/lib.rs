@@ -13,17 +13,35 @@
 pub mod limits;
 
 mod buffer;
+mod codec;
 mod command;
 mod config;
 mod counters;
 mod event;
+mod feedback;
+mod history;
+mod ice;
 mod ids;
+mod kept;
+mod keyframe;
+mod layers;
+mod nack;
+mod packet;
+mod publisher;
+mod reports;
+mod rewriter;
+mod sent;
 mod shard;
+mod subscription;
+mod table;
+mod timing;
+mod transport;
+mod tx;
 
 pub use buffer::{ReceiveBuffer, SendBuffer, Transmit};
 pub use command::{AddTrack, Command, IceCredentials, Subscribe};
 pub use config::Config;
-pub use counters::{Counter, Counters, Drop};
+pub use counters::{Counter, Counters, DropReason};
 pub use event::Event;
 pub use ids::{Codec, CodecMapping, ExtensionIds, MediaKind, Size, SubscriptionId, TrackId, TransportId};
 pub use shard::Shard;

@@ -25,6 +25,13 @@ pub const SEND_BUFFERS: usize = 1024;
 /// More survives longer round trips, less leaves lost packets to keyframes.
 pub const HISTORY_PACKETS_MAX: usize = 8192;
 
+/// What a video subscription remembers of what it sent: 512 × 48 bytes, 2.5 s at 1.7 Mb/s. Nothing older is worth
+/// sending again: a decoder has given up on it.
+pub const SENT_VIDEO_PACKETS: usize = 512;
+
+/// The same for audio: 1.3 s of 20 ms.
+pub const SENT_AUDIO_PACKETS: usize = 64;
+
 /// Packets of a video layer kept for retransmission: 5 s at 1.7 Mb/s, longer than a decoder waits for a packet.
 pub const HISTORY_VIDEO_PACKETS: usize = 1024;
 
@@ -65,6 +72,10 @@ pub const SSRC_IDLE: Duration = Duration::from_secs(10);
 /// Simulcast layers of one track. Browsers send three.
 pub const LAYERS_MAX: usize = 4;
 
+/// SSRCs that one transport may have been sent in its life. Each is remembered (16 bytes) so that none starts anew under
+/// the same key; a participant that wants more joins again.
+pub const USED_SSRCS_MAX: usize = 16 * 1024;
+
 /// Subscriptions of one track on this shard.
 pub const SUBSCRIPTIONS_PER_TRACK: usize = 1024;
 
@@ -84,6 +95,10 @@ pub const DATAGRAMS_PER_SECOND: u32 = 1000;
 
 /// RFC 7675 §5.1: consent ends 30 s after the last authenticated check.
 pub const CONSENT: Duration = Duration::from_secs(30);
+
+/// A selected address without checks this long gives way to another that is checked but not nominated: some browsers
+/// nominate once and only check from then on. Checks come every 2.5 s or faster.
+pub const SELECTED_SILENT: Duration = Duration::from_secs(6);
 
 // ── Layers ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 

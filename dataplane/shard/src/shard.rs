@@ -1,73 +1,190 @@
-//! The shard itself: what comes in is sorted, what goes out is gathered.
+//! The shard itself: its tables, and the calls that the runtime makes. What the calls do is in the files below this one.
+//!
+//! ```text
+//! handle_datagram ─ receive ─┬─ stun                        answered at once
+//!                            ├─ event                       DTLS, for control
+//!                            ├─ media ─ bind ─ forward ─┐   RTP
+//!                            └─ rtcp ── resend ─────────┤
+//! handle_timeout ── timers ── reports                   │
+//! flush ─────────── egress ◄────────────────────────────┘
+//! ```
 
+mod bind;
+mod commands;
+mod egress;
+mod forward;
+mod media;
+mod receive;
+mod reports;
+mod rtcp;
+mod timers;
+
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::buffer::{ReceiveBuffer, SendBuffer, Transmit};
 use crate::command::Command;
 use crate::config::Config;
-use crate::counters::Counters;
+use crate::counters::{Counters, DropReason};
 use crate::event::Event;
+use crate::ids::{SubscriptionId, TrackId, TransportId};
+use crate::kept::Kept;
+use crate::limits::{ADDRESSES_PER_TRANSPORT, EVENTS_MAX, LAYERS_MAX, PACKETS_PER_BATCH_MAX, TICK};
+use crate::packet::Packets;
+use crate::publisher::{Source, Track};
+use crate::subscription::Subscription;
+use crate::table::{Numbers, SeededHash, Table};
+use crate::transport::Transport;
+use crate::tx::Tx;
 
 /// All state of one core. See the crate's documentation for the order of calls.
 #[derive(Debug)]
 pub struct Shard {
     counters: Arc<Counters>,
-    free: Vec<ReceiveBuffer>,
+    epoch: Instant,
+    unix_time: Duration,
+    numbers: Numbers,
+    next_source: u32,
+
+    transports: Table<Transport>,
+    tracks: Table<Track>,
+    sources: Table<Source>,
+    subscriptions: Table<Subscription>,
+    transport_ids: HashMap<TransportId, u32, SeededHash>,
+    track_ids: HashMap<TrackId, u32, SeededHash>,
+    subscription_ids: HashMap<SubscriptionId, u32, SeededHash>,
+    /// Local user name fragments.
+    ufrags: HashMap<Box<str>, u32, SeededHash>,
+    /// Addresses that authenticated checks came from.
+    addresses: HashMap<SocketAddr, u32, SeededHash>,
+
+    packets: Packets,
+    kept: Kept,
+    tx: Tx,
+    events: VecDeque<Event>,
+    /// Sources that want a keyframe request now, for `flush`.
+    keyframes_wanted: Vec<u32>,
+    scratch: Box<[u8; egress::SCRATCH_BYTES]>,
+
+    wakeup: Option<Instant>,
+    last_tick: Instant,
 }
 
 impl Shard {
     /// A shard without transports. Allocates what it will ever need for the packet path.
     pub fn new(config: Config, counters: Arc<Counters>, now: Instant) -> Self {
-        let _ = (config, now);
-        Self { counters, free: Vec::new() }
+        let mut numbers = Numbers::new(config.seed);
+        let hash = SeededHash(numbers.next());
+        Self {
+            counters,
+            epoch: now,
+            unix_time: config.unix_time,
+            numbers,
+            next_source: 0,
+            transports: Table::new(config.transports_max),
+            tracks: Table::new(config.tracks_max),
+            sources: Table::new(config.tracks_max * LAYERS_MAX),
+            subscriptions: Table::new(config.subscriptions_max),
+            transport_ids: HashMap::with_hasher(hash),
+            track_ids: HashMap::with_hasher(hash),
+            subscription_ids: HashMap::with_hasher(hash),
+            ufrags: HashMap::with_hasher(hash),
+            addresses: HashMap::with_capacity_and_hasher(config.transports_max * ADDRESSES_PER_TRANSPORT, hash),
+            packets: Packets::new(config.history_packets_max + PACKETS_PER_BATCH_MAX),
+            kept: Kept::new(config.history_packets_max),
+            tx: Tx::new(config.send_buffers, config.transports_max),
+            events: VecDeque::with_capacity(EVENTS_MAX),
+            keyframes_wanted: Vec::with_capacity(KEYFRAMES_WANTED_MAX),
+            scratch: Box::new([0; egress::SCRATCH_BYTES]),
+            wakeup: None,
+            last_tick: now,
+        }
     }
 
     /// Takes a received datagram. The buffer comes back by [`Shard::poll_free`], at once or when it has left the history.
     pub fn handle_datagram(&mut self, buffer: ReceiveBuffer, remote: SocketAddr, now: Instant) {
-        let _ = (remote, now);
         self.counters.datagrams_received.add(1);
-        self.free.push(buffer);
+        self.counters.bytes_received.add(buffer.datagram().len() as u64);
+        self.receive(buffer, remote, now);
     }
 
     /// Does what control asks for.
     pub fn handle_command(&mut self, command: Command, now: Instant) {
-        let _ = (command, now);
+        self.command(command, now);
+        self.counters.transports.set(self.transports.len() as u64);
+        self.counters.tracks.set(self.tracks.len() as u64);
+        self.counters.subscriptions.set(self.subscriptions.len() as u64);
     }
 
     /// Does what is due. Harmless when nothing is.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let _ = now;
+        if self.wakeup.is_some_and(|at| at <= now) {
+            self.last_tick = now;
+            self.wakeup = None;
+            self.timers(now);
+        }
     }
 
     /// Ends a batch: seals what it forwarded into send buffers.
     pub fn flush(&mut self, now: Instant) {
-        let _ = now;
+        self.request_wanted_keyframes(now);
+        self.seal_waiting();
+        self.counters.packets_held.set(self.packets.len() as u64);
+        self.counters.send_buffers_out.set(self.tx.out() as u64);
     }
 
     /// The next send, if any.
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
-        None
+        self.tx.poll_transmit()
     }
 
     /// Takes back a buffer of [`Shard::poll_transmit`] that the kernel is done with, sent or not.
     pub fn handle_sent(&mut self, buffer: SendBuffer) {
-        drop(buffer);
+        self.tx.give_back(buffer);
     }
 
     /// The next receive buffer that the shard no longer needs, if any.
     pub fn poll_free(&mut self) -> Option<ReceiveBuffer> {
-        self.free.pop()
+        self.packets.poll_free()
     }
 
     /// The next message to control, if any.
     pub fn poll_event(&mut self) -> Option<Event> {
-        None
+        self.events.pop_front()
     }
 
     /// When [`Shard::handle_timeout`] wants to be called; `None` means not before the next input.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        None
+        self.wakeup
+    }
+
+    /// Asks to be woken at `at`, but not before the next tick.
+    fn wake_at(&mut self, at: Instant) {
+        let at = at.max(self.last_tick + TICK);
+        self.wakeup = Some(self.wakeup.map_or(at, |wakeup| wakeup.min(at)));
+    }
+
+    fn event(&mut self, event: Event) {
+        if self.events.len() < EVENTS_MAX {
+            self.events.push_back(event);
+        } else {
+            self.counters.count_drop(DropReason::EventsFull);
+        }
+    }
+
+    /// Drops a datagram for `reason`.
+    fn refuse(&mut self, buffer: ReceiveBuffer, reason: DropReason) {
+        self.counters.count_drop(reason);
+        self.packets.give_back(buffer);
+    }
+
+    /// The source that feeds a layer.
+    fn source_of(&self, track: u32, layer: usize) -> Option<u32> {
+        self.tracks.get(track)?.layers.get(layer)?.source
     }
 }
+
+/// Keyframe requests that leave with the batch that made them wanted; more leave with the next tick.
+const KEYFRAMES_WANTED_MAX: usize = 256;

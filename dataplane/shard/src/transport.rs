@@ -1,0 +1,133 @@
+//! One participant's transport: keys, addresses, the SSRCs that it sends, and what hangs on it.
+
+use std::time::Instant;
+
+use weir_srtp::{Receiver, Sender};
+use weir_wire::ExtSeq;
+
+use crate::feedback::Feedback;
+use crate::ice::Ice;
+use crate::ids::{ExtensionIds, TransportId};
+use crate::limits::{DATAGRAMS_PER_SECOND, SSRC_IDLE, SSRCS_PER_TRANSPORT};
+
+/// No entry, in lists that are linked by index.
+pub(crate) const NONE: u32 = u32::MAX;
+
+/// One transport.
+#[derive(Debug)]
+pub(crate) struct Transport {
+    pub(crate) id: TransportId,
+    pub(crate) ice: Ice,
+    pub(crate) sender: Option<Sender>,
+    pub(crate) receiver: Option<Receiver>,
+    pub(crate) streams: Vec<Stream>,
+    /// Table indices.
+    pub(crate) tracks: Vec<u32>,
+    /// Table indices.
+    pub(crate) subscriptions: Vec<u32>,
+    /// All media sections of a bundle use one id for one extension (RFC 8843 §14), so the transport's are those of any.
+    pub(crate) extensions: ExtensionIds,
+    pub(crate) feedback: Feedback,
+    /// The SSRC of this end in reports.
+    pub(crate) report_ssrc: u32,
+    pub(crate) report_due: Option<Instant>,
+    /// First and last of what waits for `flush`.
+    pub(crate) queue: (u32, u32),
+    pub(crate) resends: u32,
+    /// SSRCs of subscriptions that ended, and the first number that is free. Should one be used again under the same key,
+    /// it goes on from there: two packets under one number break the cipher.
+    pub(crate) used_ssrcs: Vec<(u32, ExtSeq)>,
+    datagrams: (Instant, u32),
+}
+
+/// One SSRC that authenticated packets came from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stream {
+    pub(crate) ssrc: u32,
+    pub(crate) feeds: Feeds,
+    pub(crate) last_arrival: Instant,
+}
+
+/// What the packets of an SSRC are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Feeds {
+    /// Media: the table index of the source.
+    Source(u32),
+    /// Retransmissions (RFC 4588) for whatever feeds this layer of the track.
+    Rtx {
+        /// Table index.
+        track: u32,
+        layer: usize,
+    },
+    /// Media of this track once, before another SSRC took its place.
+    Retired {
+        /// Table index.
+        track: u32,
+    },
+    /// Not known yet.
+    Nothing,
+}
+
+impl Transport {
+    pub(crate) fn new(id: TransportId, ice: Ice, report_ssrc: u32, now: Instant) -> Self {
+        Self {
+            id,
+            ice,
+            sender: None,
+            receiver: None,
+            streams: Vec::with_capacity(SSRCS_PER_TRANSPORT),
+            tracks: Vec::new(),
+            subscriptions: Vec::new(),
+            extensions: ExtensionIds::default(),
+            feedback: Feedback::new(),
+            report_ssrc,
+            report_due: None,
+            queue: (NONE, NONE),
+            resends: 0,
+            used_ssrcs: Vec::new(),
+            datagrams: (now, 0),
+        }
+    }
+
+    /// Whether anything can be sent, protected, right now.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.sender.is_some() && self.ice.selected().is_some()
+    }
+
+    /// The place of an SSRC in `streams`, made if it is new: its packets are authentic. `None` when there is no room.
+    pub(crate) fn stream(&mut self, ssrc: u32, now: Instant) -> Option<usize> {
+        if let Some(at) = self.streams.iter().position(|stream| stream.ssrc == ssrc) {
+            self.streams[at].last_arrival = now;
+            return Some(at);
+        }
+        if self.streams.len() == SSRCS_PER_TRANSPORT && !self.forget_idle_stream(now) {
+            return None;
+        }
+        self.streams.push(Stream { ssrc, feeds: Feeds::Nothing, last_arrival: now });
+        Some(self.streams.len() - 1)
+    }
+
+    /// Makes room for another SSRC, here and in the SRTP receiver, if one feeds nothing and was silent for long.
+    pub(crate) fn forget_idle_stream(&mut self, now: Instant) -> bool {
+        let idle = |stream: &Stream| {
+            !matches!(stream.feeds, Feeds::Source(_)) && now.saturating_duration_since(stream.last_arrival) >= SSRC_IDLE
+        };
+        let oldest = self.streams.iter().enumerate().filter(|(_, s)| idle(s)).min_by_key(|(_, s)| s.last_arrival);
+        let Some((at, _)) = oldest else { return false };
+        let stream = self.streams.swap_remove(at);
+        if let Some(receiver) = &mut self.receiver {
+            receiver.forget(stream.ssrc);
+        }
+        true
+    }
+
+    /// Whether another DTLS datagram may go to control now.
+    pub(crate) fn take_datagram(&mut self, now: Instant) -> bool {
+        let (since, count) = &mut self.datagrams;
+        if now.saturating_duration_since(*since).as_secs() >= 1 {
+            (*since, *count) = (now, 0);
+        }
+        *count += 1;
+        *count <= DATAGRAMS_PER_SECOND
+    }
+}
