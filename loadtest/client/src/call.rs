@@ -42,7 +42,10 @@ pub(crate) async fn run(life: &mut Life) -> End {
         Ok(peer) => peer,
         Err(error) => return End::Ended(error.to_string()),
     };
-    let mut names = Names { call_id: crate::random_id(16), sequence: 0 };
+    let mut names = Names {
+        call_id: crate::random_id(16),
+        sequence: 0,
+    };
     let local = local_description(life, &peer);
     let ssrcs = Ssrcs::random();
     let invited_at = Instant::now();
@@ -75,7 +78,10 @@ pub(crate) async fn run(life: &mut Life) -> End {
         link,
         others,
         subscribed: String::new(),
-        report: Report { connected_after_ms: Some(ms_between(invited_at, now)), ..life.report() },
+        report: Report {
+            connected_after_ms: Some(ms_between(invited_at, now)),
+            ..life.report()
+        },
         invited_at,
     };
     call.apply(&answer);
@@ -102,9 +108,16 @@ fn local_description(life: &Life, peer: &Peer) -> Local {
 
 fn publisher(life: &Life, answer: &Remote, ssrcs: Ssrcs, now: Instant) -> Publisher {
     let parameters = |mid: &str, codec: &str| {
-        let media = answer.media.iter().find(|media| media.mid == mid && media.receives())?;
+        let media = answer
+            .media
+            .iter()
+            .find(|media| media.mid == mid && media.receives())?;
         let extensions = media.extension_ids();
-        Some(SendParameters { mid: mid.to_owned(), payload_type: media.payload_type(codec)?, extensions })
+        Some(SendParameters {
+            mid: mid.to_owned(),
+            payload_type: media.payload_type(codec)?,
+            extensions,
+        })
     };
     let video = parameters("1", "VP8").filter(|_| life.config.publish.video);
     let audio = parameters("0", "opus").filter(|_| life.config.publish.audio);
@@ -117,7 +130,13 @@ fn publisher(life: &Life, answer: &Remote, ssrcs: Ssrcs, now: Instant) -> Publis
     publisher
 }
 
-async fn invite(life: &Life, names: &mut Names, peer: &Peer, local: &Local, ssrcs: Ssrcs) -> Result<(), String> {
+async fn invite(
+    life: &Life,
+    names: &mut Names,
+    peer: &Peer,
+    local: &Local,
+    ssrcs: Ssrcs,
+) -> Result<(), String> {
     life.update(|report| report.invites += 1);
     let offer = json!({
         "offer": {"type": "offer", "sdp": local.offer(ssrcs.audio)},
@@ -132,11 +151,21 @@ async fn invite(life: &Life, names: &mut Names, peer: &Peer, local: &Local, ssrc
         json!({"candidate": format!("candidate:{candidate}"), "sdpMid": "0", "sdpMLineIndex": 0, "usernameFragment": ufrag})
     };
     let candidates: Vec<_> = peer.candidates().iter().map(candidate).collect();
-    send(life, names, "m.call.candidates", json!({"candidates": candidates})).await
+    send(
+        life,
+        names,
+        "m.call.candidates",
+        json!({"candidates": candidates}),
+    )
+    .await
 }
 
 /// Waits for the answer; candidates that come before it are taken at once.
-async fn wait_for_answer(life: &mut Life, names: &mut Names, peer: &Peer) -> Result<(Remote, Metadata), End> {
+async fn wait_for_answer(
+    life: &mut Life,
+    names: &mut Names,
+    peer: &Peer,
+) -> Result<(Remote, Metadata), End> {
     let deadline = tokio::time::sleep(ANSWER_WITHIN);
     tokio::pin!(deadline);
     loop {
@@ -162,10 +191,13 @@ async fn wait_for_answer(life: &mut Life, names: &mut Names, peer: &Peer) -> Res
         }
         let content = &message.content;
         match message.event_type.as_str() {
-            "m.call.candidates" => candidates(content).for_each(|candidate| peer.add_candidate(candidate)),
+            "m.call.candidates" => {
+                candidates(content).for_each(|candidate| peer.add_candidate(candidate))
+            }
             "m.call.answer" => {
                 let sdp = content["answer"]["sdp"].as_str().unwrap_or_default();
-                let answer = Remote::parse(sdp).ok_or_else(|| End::Ended("an answer that cannot be read".into()))?;
+                let answer = Remote::parse(sdp)
+                    .ok_or_else(|| End::Ended("an answer that cannot be read".into()))?;
                 let selected = json!({"selected_party_id": content["party_id"]});
                 let _ = send(life, names, "m.call.select_answer", selected).await;
                 return Ok((answer, channel::metadata(content).unwrap_or_default()));
@@ -178,7 +210,8 @@ async fn wait_for_answer(life: &mut Life, names: &mut Names, peer: &Peer) -> Res
 
 fn candidates(content: &Value) -> impl Iterator<Item = &str> {
     let list = content["candidates"].as_array().into_iter().flatten();
-    list.filter_map(|candidate| candidate["candidate"].as_str()).filter(|candidate| !candidate.is_empty())
+    list.filter_map(|candidate| candidate["candidate"].as_str())
+        .filter(|candidate| !candidate.is_empty())
 }
 
 fn is_ours(life: &Life, names: &Names, message: &ToDevice) -> bool {
@@ -190,7 +223,11 @@ fn is_ours(life: &Life, names: &Names, message: &ToDevice) -> bool {
 }
 
 fn reason(message: &ToDevice) -> String {
-    format!("{}: {}", message.event_type, message.content["reason"].as_str().unwrap_or("no reason"))
+    format!(
+        "{}: {}",
+        message.event_type,
+        message.content["reason"].as_str().unwrap_or("no reason")
+    )
 }
 
 async fn hang_up(life: &Life, names: &mut Names, reason: &str) {
@@ -198,7 +235,12 @@ async fn hang_up(life: &Life, names: &mut Names, reason: &str) {
 }
 
 /// Adds what every message to a focus has, and sends it.
-async fn send(life: &Life, names: &mut Names, kind: &str, mut content: Value) -> Result<(), String> {
+async fn send(
+    life: &Life,
+    names: &mut Names,
+    kind: &str,
+    mut content: Value,
+) -> Result<(), String> {
     let device_id = life.device.device_id();
     let common = json!({
         "version": "1",
@@ -215,8 +257,14 @@ async fn send(life: &Life, names: &mut Names, kind: &str, mut content: Value) ->
     if let (Value::Object(content), Value::Object(common)) = (&mut content, common) {
         content.extend(common);
     }
-    let focus = (life.config.focus.user_id.as_str(), life.config.focus.device_id.as_str());
-    life.device.send_to_device(focus, kind, &content).await.map_err(|error| error.to_string())
+    let focus = (
+        life.config.focus.user_id.as_str(),
+        life.config.focus.device_id.as_str(),
+    );
+    life.device
+        .send_to_device(focus, kind, &content)
+        .await
+        .map_err(|error| error.to_string())
 }
 
 /// A call whose transport is up.
@@ -244,7 +292,10 @@ impl Call {
             while let Some(packet) = self.publisher.poll_packet(now) {
                 self.link.send_rtp(&packet).await;
             }
-            let next = self.publisher.poll_timeout().unwrap_or(now + FEEDBACK_EVERY);
+            let next = self
+                .publisher
+                .poll_timeout()
+                .unwrap_or(now + FEEDBACK_EVERY);
             tokio::select! {
                 event = events.recv() => {
                     if let Some(reason) = self.handle_event(life, event).await {
@@ -287,7 +338,9 @@ impl Call {
     async fn handle_event(&mut self, life: &Life, event: Option<Event>) -> Option<String> {
         match event {
             Some(Event::Rtp(packet, at)) => self.receiver.handle_rtp(&packet, at),
-            Some(Event::Rtcp(packets)) => packets.iter().for_each(|packet| self.handle_rtcp(packet.as_any())),
+            Some(Event::Rtcp(packets)) => packets
+                .iter()
+                .for_each(|packet| self.handle_rtcp(packet.as_any())),
             Some(Event::Text(text)) => self.handle_text(life, &text).await,
             Some(Event::Closed(reason)) => return Some(reason),
             None => return Some("the transport ended".into()),
@@ -302,7 +355,11 @@ impl Call {
         if let Some(pli) = packet.downcast_ref::<PictureLossIndication>() {
             self.publisher.handle_pli(pli.media_ssrc);
         } else if let Some(nack) = packet.downcast_ref::<TransportLayerNack>() {
-            let numbers: Vec<_> = nack.nacks.iter().flat_map(|pair| pair.packet_list()).collect();
+            let numbers: Vec<_> = nack
+                .nacks
+                .iter()
+                .flat_map(|pair| pair.packet_list())
+                .collect();
             self.publisher.handle_nack(nack.media_ssrc, &numbers);
         } else if packet.is::<TransportLayerCc>() {
             self.report.transport_feedbacks += 1;
@@ -327,12 +384,16 @@ impl Call {
                 if let Some(others) = others {
                     self.others = others;
                 }
-                let Some(remote) = Remote::parse(&sdp) else { return };
+                let Some(remote) = Remote::parse(&sdp) else {
+                    return;
+                };
                 self.apply(&remote);
                 if kind == "offer" {
                     self.report.negotiations += 1;
                     let answer = self.local.answer(&remote);
-                    self.link.send_text(&channel::negotiate("answer", &answer, &life.metadata())).await;
+                    self.link
+                        .send_text(&channel::negotiate("answer", &answer, &life.metadata()))
+                        .await;
                 }
             }
             Some(FromFocus::Other(value)) if value["type"] == "org.matrix.msc3898.error" => {
@@ -348,7 +409,9 @@ impl Call {
             Command::Wanted(..) | Command::WantedOf(..) => self.subscribe(&life.wishes).await,
             Command::Mute(kind, muted) => {
                 self.publisher.set_muted(kind, muted);
-                self.link.send_text(&channel::metadata_changed(&life.metadata())).await;
+                self.link
+                    .send_text(&channel::metadata_changed(&life.metadata()))
+                    .await;
             }
             Command::Text(text) => self.link.send_text(&text).await,
             Command::Leave(..) => {}
@@ -368,16 +431,29 @@ impl Call {
 
     fn apply(&mut self, remote: &Remote) {
         let owner = |stream_id: &str, track_id: &str| {
-            let stream = self.others.get(stream_id).filter(|stream| stream.tracks.contains_key(track_id))?;
+            let stream = self
+                .others
+                .get(stream_id)
+                .filter(|stream| stream.tracks.contains_key(track_id))?;
             let (user_id, device_id) = (stream.user_id.clone(), stream.device_id.clone());
-            Some(Owner { user_id, device_id, purpose: stream.purpose.clone() })
+            Some(Owner {
+                user_id,
+                device_id,
+                purpose: stream.purpose.clone(),
+            })
         };
         self.receiver.apply(remote, owner);
         let ids = |media: &RemoteMedia| (media.rids_received.len(), media.mid.clone());
         // An m-line with simulcast in the answer must have it in every later offer (or browsers pause layers).
-        let lost = remote.media.iter().map(ids).find(|(rids, mid)| mid == "1" && *rids != 3 && self.local.video_track.is_some());
+        let lost = remote
+            .media
+            .iter()
+            .map(ids)
+            .find(|(rids, mid)| mid == "1" && *rids != 3 && self.local.video_track.is_some());
         if let Some((rids, _)) = lost {
-            self.report.errors.push(format!("a description with {rids} instead of 3 rids for the simulcast m-line"));
+            self.report.errors.push(format!(
+                "a description with {rids} instead of 3 rids for the simulcast m-line"
+            ));
         }
     }
 

@@ -74,7 +74,10 @@ pub fn parse(text: &str) -> Option<FromFocus> {
 
 /// The metadata in a content, under its stable or its unstable name.
 pub fn metadata(content: &Value) -> Option<Metadata> {
-    let names = ["sdp_stream_metadata", "org.matrix.msc3077.sdp_stream_metadata"];
+    let names = [
+        "sdp_stream_metadata",
+        "org.matrix.msc3077.sdp_stream_metadata",
+    ];
     let found = names.iter().find_map(|name| content.get(name))?;
     serde_json::from_value(found.clone()).ok()
 }
@@ -86,7 +89,8 @@ pub fn pong() -> String {
 
 /// Tells the focus of own streams, e.g. after a mute.
 pub fn metadata_changed(own: &Metadata) -> String {
-    json!({"type": "m.call.sdp_stream_metadata_changed", "content": {"sdp_stream_metadata": own}}).to_string()
+    json!({"type": "m.call.sdp_stream_metadata_changed", "content": {"sdp_stream_metadata": own}})
+        .to_string()
 }
 
 /// Answers an offer (or makes one).
@@ -131,23 +135,43 @@ mod tests {
 
     #[test]
     fn reads_a_snapshot_and_asks_for_all_of_it() {
-        let Some(FromFocus::Metadata(metadata)) = parse(METADATA) else { panic!("metadata") };
-        let wanted = |_: &str| Some(Size { width: 640, height: 360 });
+        let Some(FromFocus::Metadata(metadata)) = parse(METADATA) else {
+            panic!("metadata")
+        };
+        let wanted = |_: &str| {
+            Some(Size {
+                width: 640,
+                height: 360,
+            })
+        };
         let text: Value = serde_json::from_str(&track_subscription(&metadata, wanted)).unwrap();
         assert_eq!(
             text["content"]["subscribe"],
             json!([{"stream_id":"s1","track_id":"t1"},{"stream_id":"s1","track_id":"t2","width":640,"height":360}])
         );
         let text: Value = serde_json::from_str(&track_subscription(&metadata, |_| None)).unwrap();
-        assert_eq!(text["content"]["unsubscribe"], json!([{"stream_id":"s1","track_id":"t2"}]));
+        assert_eq!(
+            text["content"]["unsubscribe"],
+            json!([{"stream_id":"s1","track_id":"t2"}])
+        );
     }
 
     #[test]
     fn reads_pings_offers_and_what_it_does_not_know() {
-        assert_eq!(parse(r#"{"type":"m.call.ping","content":{}}"#), Some(FromFocus::Ping));
-        let offer = r#"{"type":"m.call.negotiate","content":{"description":{"type":"offer","sdp":"v=0"}}}"#;
-        assert_eq!(parse(offer), Some(FromFocus::Negotiate("offer".into(), "v=0".into(), None)));
-        assert!(matches!(parse(r#"{"type":"x"}"#), Some(FromFocus::Other(_))));
+        assert_eq!(
+            parse(r#"{"type":"m.call.ping","content":{}}"#),
+            Some(FromFocus::Ping)
+        );
+        let offer =
+            r#"{"type":"m.call.negotiate","content":{"description":{"type":"offer","sdp":"v=0"}}}"#;
+        assert_eq!(
+            parse(offer),
+            Some(FromFocus::Negotiate("offer".into(), "v=0".into(), None))
+        );
+        assert!(matches!(
+            parse(r#"{"type":"x"}"#),
+            Some(FromFocus::Other(_))
+        ));
         assert_eq!(parse("no json"), None);
         assert_eq!(parse("[]"), None);
     }

@@ -21,8 +21,10 @@ impl Violations {
 
     /// All of them, in a fixed order.
     pub fn counts(&self) -> Vec<ViolationCount> {
-        let count = |(violation, (count, first)): (&Violation, &(u64, String))| {
-            ViolationCount { violation: *violation, count: *count, first: first.clone() }
+        let count = |(violation, (count, first)): (&Violation, &(u64, String))| ViolationCount {
+            violation: *violation,
+            count: *count,
+            first: first.clone(),
         };
         self.0.iter().map(count).collect()
     }
@@ -72,7 +74,12 @@ struct Missing {
 
 impl Sequence {
     /// Sorts one packet in.
-    pub fn handle(&mut self, packet: &Packet, violations: &mut Violations, now: Instant) -> Arrival {
+    pub fn handle(
+        &mut self,
+        packet: &Packet,
+        violations: &mut Violations,
+        now: Instant,
+    ) -> Arrival {
         let number = packet.header.sequence_number;
         let Some(highest) = self.highest else {
             // One roll-over of head room, so that a packet from before the first one has a number too.
@@ -85,10 +92,21 @@ impl Sequence {
         let extended = highest.wrapping_add_signed(i64::from(distance));
         if distance > 0 {
             if extended - highest > JUMP {
-                violations.add(Violation::SequenceJump, || format!("{} after {}", number, highest as u16));
+                violations.add(Violation::SequenceJump, || {
+                    format!("{} after {}", number, highest as u16)
+                });
             }
-            let missing = Missing { since: now, asked: 0, ask_next: now + NACK_AFTER };
-            self.missing.extend((highest + 1..extended).rev().take(REMEMBERED).map(|hole| (hole, missing)));
+            let missing = Missing {
+                since: now,
+                asked: 0,
+                ask_next: now + NACK_AFTER,
+            };
+            self.missing.extend(
+                (highest + 1..extended)
+                    .rev()
+                    .take(REMEMBERED)
+                    .map(|hole| (hole, missing)),
+            );
             self.lost += (extended - highest - 1).saturating_sub(REMEMBERED as u64);
             self.highest = Some(extended);
             self.remember(extended, packet);
@@ -102,7 +120,9 @@ impl Sequence {
         self.duplicates += 1;
         let known = self.recent.iter().find(|(number, _)| *number == extended);
         if known.is_some_and(|(_, digest)| *digest != digest_of(packet)) {
-            violations.add(Violation::NumberUsedTwice, || format!("number {number} with another content"));
+            violations.add(Violation::NumberUsedTwice, || {
+                format!("number {number} with another content")
+            });
         }
         Arrival::Duplicate
     }
@@ -122,7 +142,8 @@ impl Sequence {
     /// Gives up old holes.
     pub fn handle_timeout(&mut self, now: Instant) {
         let before = self.missing.len();
-        self.missing.retain(|_, missing| now.saturating_duration_since(missing.since) < LOST_AFTER);
+        self.missing
+            .retain(|_, missing| now.saturating_duration_since(missing.since) < LOST_AFTER);
         self.lost += (before - self.missing.len()) as u64;
     }
 
@@ -142,7 +163,12 @@ impl Sequence {
 /// Of what a retransmission must repeat; header extensions may differ.
 fn digest_of(packet: &Packet) -> u64 {
     let mut hasher = DefaultHasher::new();
-    (packet.header.timestamp, packet.header.marker, &packet.payload[..]).hash(&mut hasher);
+    (
+        packet.header.timestamp,
+        packet.header.marker,
+        &packet.payload[..],
+    )
+        .hash(&mut hasher);
     hasher.finish()
 }
 
@@ -157,16 +183,26 @@ const DRIFT_MAX_MS: i64 = 500;
 
 impl Timeline {
     /// Compares the time of the newest packet with the last one's.
-    pub fn handle(&mut self, timestamp: u32, clock_rate: u32, violations: &mut Violations, now: Instant) {
+    pub fn handle(
+        &mut self,
+        timestamp: u32,
+        clock_rate: u32,
+        violations: &mut Violations,
+        now: Instant,
+    ) {
         if let Some((last, at)) = self.last {
             let ticks = i64::from(timestamp.wrapping_sub(last) as i32);
             if ticks < 0 {
-                violations.add(Violation::TimestampBack, || format!("{timestamp} after {last}"));
+                violations.add(Violation::TimestampBack, || {
+                    format!("{timestamp} after {last}")
+                });
             }
             let media_ms = ticks * 1000 / i64::from(clock_rate);
             let clock_ms = now.saturating_duration_since(at).as_millis() as i64;
             if (media_ms - clock_ms).abs() > DRIFT_MAX_MS {
-                let describe = || format!("{media_ms} ms of media in {clock_ms} ms ({timestamp} after {last})");
+                let describe = || {
+                    format!("{media_ms} ms of media in {clock_ms} ms ({timestamp} after {last})")
+                };
                 violations.add(Violation::TimestampJump, describe);
             }
         }
@@ -194,13 +230,22 @@ impl Allowed {
     pub fn check(&self, packet: &Packet, violations: &mut Violations) {
         let header = &packet.header;
         if !self.payload_types.contains(&header.payload_type) {
-            violations.add(Violation::PayloadTypeUnknown, || format!("payload type {}", header.payload_type));
+            violations.add(Violation::PayloadTypeUnknown, || {
+                format!("payload type {}", header.payload_type)
+            });
         }
         for extension in &header.extensions {
             let id = extension.id;
-            let foreign_mid = self.mid_extension == Some(id) && extension.payload != self.mid.as_bytes();
+            let foreign_mid =
+                self.mid_extension == Some(id) && extension.payload != self.mid.as_bytes();
             if !self.extensions.contains(&id) || foreign_mid || self.rid_extension == Some(id) {
-                let describe = || format!("extension {id} with {:02x?} on mid {}", &extension.payload[..], self.mid);
+                let describe = || {
+                    format!(
+                        "extension {id} with {:02x?} on mid {}",
+                        &extension.payload[..],
+                        self.mid
+                    )
+                };
                 violations.add(Violation::ExtensionLeaked, describe);
             }
         }
@@ -215,26 +260,48 @@ mod tests {
     use super::*;
 
     fn packet(sequence_number: u16, payload: &'static [u8]) -> Packet {
-        let header = Header { version: 2, sequence_number, payload_type: 96, ..Header::default() };
-        Packet { header, payload: Bytes::from_static(payload) }
+        let header = Header {
+            version: 2,
+            sequence_number,
+            payload_type: 96,
+            ..Header::default()
+        };
+        Packet {
+            header,
+            payload: Bytes::from_static(payload),
+        }
     }
 
     fn broken(violations: &Violations) -> Vec<Violation> {
-        violations.counts().iter().map(|count| count.violation).collect()
+        violations
+            .counts()
+            .iter()
+            .map(|count| count.violation)
+            .collect()
     }
 
     #[test]
     fn numbers_extend_over_the_wrap_and_late_ones_fill_their_holes() {
         for start in [0u16, 1, 127, 255, 32766, 32767, 65533, 65534, 65535] {
-            let (mut sequence, mut violations, now) = (Sequence::default(), Violations::default(), Instant::now());
+            let (mut sequence, mut violations, now) =
+                (Sequence::default(), Violations::default(), Instant::now());
             let base = (1 << 16) + u64::from(start);
-            let mut handle = |offset| sequence.handle(&packet(start.wrapping_add(offset), b"x"), &mut violations, now);
+            let mut handle = |offset| {
+                sequence.handle(
+                    &packet(start.wrapping_add(offset), b"x"),
+                    &mut violations,
+                    now,
+                )
+            };
             assert_eq!(handle(0), Arrival::Newest(base));
             assert_eq!(handle(3), Arrival::Newest(base + 3));
             assert_eq!(handle(1), Arrival::Late(base + 1));
             assert_eq!(handle(1), Arrival::Duplicate);
             assert_eq!(handle(4), Arrival::Newest(base + 4));
-            assert_eq!((sequence.reordered, sequence.duplicates, sequence.lost), (1, 1, 0));
+            assert_eq!(
+                (sequence.reordered, sequence.duplicates, sequence.lost),
+                (1, 1, 0)
+            );
             sequence.handle_timeout(now + Duration::from_millis(600));
             assert_eq!(sequence.lost, 1);
             assert!(broken(&violations).is_empty());
@@ -243,7 +310,8 @@ mod tests {
 
     #[test]
     fn asks_for_a_hole_after_a_reorder_allowance_and_not_for_ever() {
-        let (mut sequence, mut violations, now) = (Sequence::default(), Violations::default(), Instant::now());
+        let (mut sequence, mut violations, now) =
+            (Sequence::default(), Violations::default(), Instant::now());
         sequence.handle(&packet(10, b"x"), &mut violations, now);
         sequence.handle(&packet(13, b"x"), &mut violations, now);
         let mut at = |ms| sequence.nacks(now + Duration::from_millis(ms));
@@ -258,17 +326,22 @@ mod tests {
 
     #[test]
     fn catches_a_number_that_is_used_twice() {
-        let (mut sequence, mut violations, now) = (Sequence::default(), Violations::default(), Instant::now());
+        let (mut sequence, mut violations, now) =
+            (Sequence::default(), Violations::default(), Instant::now());
         sequence.handle(&packet(10, b"one"), &mut violations, now);
         sequence.handle(&packet(10, b"one"), &mut violations, now);
-        assert!(broken(&violations).is_empty(), "a plain duplicate breaks no rule");
+        assert!(
+            broken(&violations).is_empty(),
+            "a plain duplicate breaks no rule"
+        );
         sequence.handle(&packet(10, b"two"), &mut violations, now);
         assert_eq!(broken(&violations), [Violation::NumberUsedTwice]);
     }
 
     #[test]
     fn catches_a_sequence_jump() {
-        let (mut sequence, mut violations, now) = (Sequence::default(), Violations::default(), Instant::now());
+        let (mut sequence, mut violations, now) =
+            (Sequence::default(), Violations::default(), Instant::now());
         sequence.handle(&packet(10, b"x"), &mut violations, now);
         sequence.handle(&packet(20_000, b"x"), &mut violations, now);
         assert_eq!(broken(&violations), [Violation::SequenceJump]);
@@ -276,17 +349,24 @@ mod tests {
 
     #[test]
     fn catches_time_that_goes_back_or_jumps() {
-        let (mut timeline, mut violations, now) = (Timeline::default(), Violations::default(), Instant::now());
+        let (mut timeline, mut violations, now) =
+            (Timeline::default(), Violations::default(), Instant::now());
         let at = |ms| now + Duration::from_millis(ms);
         timeline.handle(u32::MAX - 100, 90_000, &mut violations, at(0));
         timeline.handle(2_899, 90_000, &mut violations, at(33));
         timeline.handle(2_899, 90_000, &mut violations, at(34));
         timeline.handle(2_899 + 900_000, 90_000, &mut violations, at(10_034));
-        assert!(broken(&violations).is_empty(), "a wrap, a second packet of the frame and a pause are in order");
+        assert!(
+            broken(&violations).is_empty(),
+            "a wrap, a second packet of the frame and a pause are in order"
+        );
         timeline.handle(2_898 + 900_000, 90_000, &mut violations, at(10_040));
         assert_eq!(broken(&violations), [Violation::TimestampBack]);
         timeline.handle(2_898 + 1_000_000, 90_000, &mut violations, at(10_041));
-        assert_eq!(broken(&violations), [Violation::TimestampBack, Violation::TimestampJump]);
+        assert_eq!(
+            broken(&violations),
+            [Violation::TimestampBack, Violation::TimestampJump]
+        );
     }
 
     #[test]
@@ -300,14 +380,25 @@ mod tests {
         };
         let check = |id, value: &'static [u8], payload_type| {
             let (mut violations, mut packet) = (Violations::default(), packet(1, b"x"));
-            packet.header.extensions.push(Extension { id, payload: Bytes::from_static(value) });
+            packet.header.extensions.push(Extension {
+                id,
+                payload: Bytes::from_static(value),
+            });
             packet.header.payload_type = payload_type;
             allowed.check(&packet, &mut violations);
             broken(&violations)
         };
         assert_eq!(check(4, b"3", 96), []);
-        assert_eq!(check(4, b"1", 96), [Violation::ExtensionLeaked], "the publisher's mid");
-        assert_eq!(check(10, b"f", 96), [Violation::ExtensionLeaked], "the publisher's rid");
+        assert_eq!(
+            check(4, b"1", 96),
+            [Violation::ExtensionLeaked],
+            "the publisher's mid"
+        );
+        assert_eq!(
+            check(10, b"f", 96),
+            [Violation::ExtensionLeaked],
+            "the publisher's rid"
+        );
         assert_eq!(check(3, b"\x00\x01", 96), [Violation::ExtensionLeaked]);
         assert_eq!(check(4, b"3", 111), [Violation::PayloadTypeUnknown]);
     }

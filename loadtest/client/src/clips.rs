@@ -51,9 +51,21 @@ impl Clips {
     pub fn committed() -> Clips {
         static CLIPS: LazyLock<Clips> = LazyLock::new(|| Clips {
             layers: Arc::new([
-                layer("f", committed!("video-f-rare.ivf"), committed!("video-f-often.ivf")),
-                layer("h", committed!("video-h-rare.ivf"), committed!("video-h-often.ivf")),
-                layer("q", committed!("video-q-rare.ivf"), committed!("video-q-often.ivf")),
+                layer(
+                    "f",
+                    committed!("video-f-rare.ivf"),
+                    committed!("video-f-often.ivf"),
+                ),
+                layer(
+                    "h",
+                    committed!("video-h-rare.ivf"),
+                    committed!("video-h-often.ivf"),
+                ),
+                layer(
+                    "q",
+                    committed!("video-q-rare.ivf"),
+                    committed!("video-q-often.ivf"),
+                ),
             ]),
             audio: audio(committed!("audio.opus20")).into(),
         });
@@ -68,7 +80,13 @@ pub fn is_keyframe(frame: &[u8]) -> bool {
 
 fn layer(rid: &'static str, rare: &'static [u8], often: &'static [u8]) -> Layer {
     let size = |at: usize| u16::from_le_bytes([rare[at], rare[at + 1]]);
-    Layer { rid, width: size(12), height: size(14), rare: ivf(rare), often: ivf(often) }
+    Layer {
+        rid,
+        width: size(12),
+        height: size(14),
+        rare: ivf(rare),
+        often: ivf(often),
+    }
 }
 
 /// The frames of an IVF file: 32 bytes of file header, then 12 bytes of header (length first) for each.
@@ -89,7 +107,10 @@ fn audio(file: &'static [u8]) -> Vec<AudioPacket> {
     let mut packets = Vec::new();
     while let Some((header, after)) = rest.split_at_checked(3) {
         let bytes = usize::from(u16::from_be_bytes([header[1], header[2]]));
-        packets.push(AudioPacket { level: header[0], payload: Bytes::from_static(&after[..bytes]) });
+        packets.push(AudioPacket {
+            level: header[0],
+            payload: Bytes::from_static(&after[..bytes]),
+        });
         rest = &after[bytes..];
     }
     packets
@@ -102,7 +123,11 @@ mod tests {
     #[test]
     fn the_committed_clips_are_one_loop_in_three_sizes() {
         let clips = Clips::committed();
-        let sizes: Vec<_> = clips.layers.iter().map(|layer| (layer.rid, layer.width, layer.height)).collect();
+        let sizes: Vec<_> = clips
+            .layers
+            .iter()
+            .map(|layer| (layer.rid, layer.width, layer.height))
+            .collect();
         assert_eq!(sizes, [("f", 1280, 720), ("h", 640, 360), ("q", 320, 180)]);
         for layer in clips.layers.iter() {
             assert_eq!((layer.rare.len(), layer.often.len()), (150, 150));
@@ -111,9 +136,17 @@ mod tests {
                 (0..chain.len()).filter(is_key).collect::<Vec<_>>()
             };
             assert_eq!(keyframes(&layer.rare), [0]);
-            assert_eq!(keyframes(&layer.often), [0, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100, 110, 120, 130, 140]);
+            assert_eq!(
+                keyframes(&layer.often),
+                [
+                    0, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100, 110, 120, 130, 140
+                ]
+            );
         }
         assert_eq!(clips.audio.len(), 250);
-        assert!(clips.audio[0].level < clips.audio[40].level, "the beep is louder than the hum");
+        assert!(
+            clips.audio[0].level < clips.audio[40].level,
+            "the beep is louder than the hum"
+        );
     }
 }

@@ -28,14 +28,18 @@ pub struct Decoder(Vp8Decoder);
 impl Decoder {
     /// Waits for a keyframe.
     pub fn new() -> Decoder {
-        Decoder(Vp8Decoder::new(DecoderConfig::default()).expect("the default configuration is valid"))
+        Decoder(
+            Vp8Decoder::new(DecoderConfig::default()).expect("the default configuration is valid"),
+        )
     }
 
     /// Decodes one frame; `None` if it is not to be shown.
     pub fn decode(&mut self, frame: &[u8]) -> Result<Option<Picture>, DecodeError> {
         let refuse = |error: oximedia_codec::error::CodecError| DecodeError(error.to_string());
         self.0.send_packet(frame, 0).map_err(refuse)?;
-        let Some(picture) = self.0.receive_frame().map_err(refuse)? else { return Ok(None) };
+        let Some(picture) = self.0.receive_frame().map_err(refuse)? else {
+            return Ok(None);
+        };
         let mut planes = picture.planes.into_iter().map(|plane| plane.data);
         let mut plane = || planes.next().unwrap_or_default();
         Ok(Some(Picture {
@@ -64,12 +68,19 @@ mod tests {
     fn decoded(frames: &[bytes::Bytes]) -> (String, Vec<Code>) {
         let (mut decoder, mut sum, mut codes) = (Decoder::new(), Md5::new(), Vec::new());
         for frame in frames {
-            let picture = decoder.decode(frame).unwrap().expect("every frame of the clips is shown");
+            let picture = decoder
+                .decode(frame)
+                .unwrap()
+                .expect("every frame of the clips is shown");
             picture.planes.iter().for_each(|plane| sum.update(plane));
             let (width, height) = (picture.width.into(), picture.height.into());
             codes.push(pattern::read(&picture.planes[0], width, width, height).unwrap());
         }
-        let hex = sum.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex = sum
+            .finalize()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
         (hex, codes)
     }
 
@@ -81,7 +92,10 @@ mod tests {
         for layer in clips.layers.iter() {
             for (chain, frames) in [("rare", &layer.rare), ("often", &layer.often)] {
                 let name = format!("video-{}-{chain}.ivf", layer.rid);
-                let line = sums.lines().find(|line| line.ends_with(&name)).expect("a checksum for every clip");
+                let line = sums
+                    .lines()
+                    .find(|line| line.ends_with(&name))
+                    .expect("a checksum for every clip");
                 let (sum, codes) = decoded(frames);
                 assert_eq!(line.split_whitespace().next(), Some(sum.as_str()), "{name}");
                 assert_eq!(codes, expected, "{name}");
@@ -94,7 +108,10 @@ mod tests {
         let clips = Clips::committed();
         let mut decoder = Decoder::new();
         let small = clips.layers[2].rare.iter().take(10);
-        for (number, frame) in small.chain(clips.layers[0].often.iter().skip(10).take(5)).enumerate() {
+        for (number, frame) in small
+            .chain(clips.layers[0].often.iter().skip(10).take(5))
+            .enumerate()
+        {
             let picture = decoder.decode(frame).unwrap().unwrap();
             let (width, height) = (picture.width.into(), picture.height.into());
             let code = pattern::read(&picture.planes[0], width, width, height).unwrap();

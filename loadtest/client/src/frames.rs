@@ -67,7 +67,14 @@ struct Numbers {
 
 impl Assembler {
     /// Takes a packet with its extended sequence number.
-    pub fn handle(&mut self, number: u64, timestamp: u32, marker: bool, payload: Bytes, now: Instant) {
+    pub fn handle(
+        &mut self,
+        number: u64,
+        timestamp: u32,
+        marker: bool,
+        payload: Bytes,
+        now: Instant,
+    ) {
         let next = *self.next.get_or_insert(number);
         if !self.started && self.current.is_none() && number < next {
             // Reordered at the very start: nothing was assembled yet, so begin earlier.
@@ -76,7 +83,15 @@ impl Assembler {
             return;
         }
         if self.buffer.len() < BUFFERED_MAX {
-            self.buffer.insert(number, Part { payload, marker, timestamp, arrived: now });
+            self.buffer.insert(
+                number,
+                Part {
+                    payload,
+                    marker,
+                    timestamp,
+                    arrived: now,
+                },
+            );
         }
     }
 
@@ -117,26 +132,48 @@ impl Assembler {
 
     fn append(&mut self, part: Part, violations: &mut Violations) -> Option<Frame> {
         let Ok((descriptor, data)) = Descriptor::parse(&part.payload) else {
-            violations.add(Violation::DescriptorInvalid, || format!("{:02x?}", &part.payload[..part.payload.len().min(8)]));
+            violations.add(Violation::DescriptorInvalid, || {
+                format!("{:02x?}", &part.payload[..part.payload.len().min(8)])
+            });
             return None;
         };
         let first = descriptor.start_of_partition && descriptor.partition == 0;
-        if first || self.current.as_ref().is_none_or(|current| current.timestamp != part.timestamp) {
+        if first
+            || self
+                .current
+                .as_ref()
+                .is_none_or(|current| current.timestamp != part.timestamp)
+        {
             // The frame before had no marker: its end was lost, or the focus says so by a hole in the numbers.
             if self.current.take().is_some() {
                 (self.loss, self.waiting) = (true, true);
                 self.broken += 1;
             }
-            self.current =
-                Some(Partial { data: Vec::new(), timestamp: part.timestamp, descriptor, whole: first });
+            self.current = Some(Partial {
+                data: Vec::new(),
+                timestamp: part.timestamp,
+                descriptor,
+                whole: first,
+            });
         }
         let current = self.current.as_mut()?;
         if current.descriptor.picture_id != descriptor.picture_id {
-            let describe = || format!("{:?} and {:?} in one frame", current.descriptor.picture_id, descriptor.picture_id);
+            let describe = || {
+                format!(
+                    "{:?} and {:?} in one frame",
+                    current.descriptor.picture_id, descriptor.picture_id
+                )
+            };
             violations.add(Violation::PictureIdGap, describe);
         }
         current.data.extend_from_slice(data);
-        if part.marker { self.current.take().and_then(|frame| self.finish(frame, violations)) } else { None }
+        if part.marker {
+            self.current
+                .take()
+                .and_then(|frame| self.finish(frame, violations))
+        } else {
+            None
+        }
     }
 
     fn finish(&mut self, partial: Partial, violations: &mut Violations) -> Option<Frame> {
@@ -145,7 +182,9 @@ impl Assembler {
             self.started = true;
             self.waiting = true;
             if !keyframe && !self.loss {
-                violations.add(Violation::NoKeyframeFirst, || format!("first frame at time {}", partial.timestamp));
+                violations.add(Violation::NoKeyframeFirst, || {
+                    format!("first frame at time {}", partial.timestamp)
+                });
             }
         }
         let after_loss = std::mem::take(&mut self.loss);
@@ -156,24 +195,43 @@ impl Assembler {
             return None;
         }
         self.waiting = false;
-        Some(Frame { data: partial.data, keyframe, timestamp: partial.timestamp, after_loss })
+        Some(Frame {
+            data: partial.data,
+            keyframe,
+            timestamp: partial.timestamp,
+            after_loss,
+        })
     }
 
-    fn check(&mut self, now: &Descriptor, keyframe: bool, after_loss: bool, violations: &mut Violations) {
+    fn check(
+        &mut self,
+        now: &Descriptor,
+        keyframe: bool,
+        after_loss: bool,
+        violations: &mut Violations,
+    ) {
         let before = self.last.replace(Numbers { descriptor: *now });
-        let Some(Numbers { descriptor: before }) = before.filter(|_| !after_loss) else { return };
+        let Some(Numbers { descriptor: before }) = before.filter(|_| !after_loss) else {
+            return;
+        };
         match (before.picture_id, now.picture_id) {
             (Some(old), Some(new)) if old.wide != new.wide => {
-                violations.add(Violation::PictureIdWidth, || format!("{new:?} after {old:?}"));
+                violations.add(Violation::PictureIdWidth, || {
+                    format!("{new:?} after {old:?}")
+                });
             }
             (Some(old), Some(new)) => {
                 let mask = if old.wide { 0x7fff } else { 0x7f };
                 if (old.value + 1) & mask != new.value {
-                    violations.add(Violation::PictureIdGap, || format!("{} after {}", new.value, old.value));
+                    violations.add(Violation::PictureIdGap, || {
+                        format!("{} after {}", new.value, old.value)
+                    });
                 }
             }
             (None, None) => {}
-            (old, new) => violations.add(Violation::PictureIdGap, || format!("{new:?} after {old:?}")),
+            (old, new) => {
+                violations.add(Violation::PictureIdGap, || format!("{new:?} after {old:?}"))
+            }
         }
         if let (Some(old), Some(new)) = (before.tl0_index, now.tl0_index) {
             let base_layer = now.temporal.is_none_or(|(tid, _)| tid == 0);
@@ -185,7 +243,9 @@ impl Assembler {
         if let (Some(old), Some(new)) = (before.key_index, now.key_index) {
             let step = new.wrapping_sub(old) & 0x1f;
             if step > u8::from(keyframe) {
-                violations.add(Violation::KeyIndexGap, || format!("{new} after {old}, keyframe: {keyframe}"));
+                violations.add(Violation::KeyIndexGap, || {
+                    format!("{new} after {old}, keyframe: {keyframe}")
+                });
             }
         }
     }
@@ -209,7 +269,11 @@ mod tests {
 
     impl Source {
         fn new() -> Source {
-            Source { payloader: Payloader::new(0x7ffe, 255, 31, 9), number: 100, timestamp: 0 }
+            Source {
+                payloader: Payloader::new(0x7ffe, 255, 31, 9),
+                number: 100,
+                timestamp: 0,
+            }
         }
 
         fn frame(&mut self, data: &[u8]) -> Vec<(u64, u32, bool, Bytes)> {
@@ -232,19 +296,28 @@ mod tests {
 
     impl Sink {
         fn new() -> Sink {
-            Sink { assembler: Assembler::default(), violations: Violations::default(), start: Instant::now() }
+            Sink {
+                assembler: Assembler::default(),
+                violations: Violations::default(),
+                start: Instant::now(),
+            }
         }
 
         fn take(&mut self, packets: Vec<(u64, u32, bool, Bytes)>, ms: u64) -> Vec<Frame> {
             let now = self.start + Duration::from_millis(ms);
             for (number, timestamp, marker, payload) in packets {
-                self.assembler.handle(number, timestamp, marker, payload, now);
+                self.assembler
+                    .handle(number, timestamp, marker, payload, now);
             }
             std::iter::from_fn(|| self.assembler.poll(&mut self.violations, now)).collect()
         }
 
         fn broken(&self) -> Vec<Violation> {
-            self.violations.counts().iter().map(|count| count.violation).collect()
+            self.violations
+                .counts()
+                .iter()
+                .map(|count| count.violation)
+                .collect()
         }
     }
 
@@ -256,8 +329,20 @@ mod tests {
         packets.extend(source.frame(INTER));
         packets[2..].reverse();
         let frames = sink.take(packets, 0);
-        assert_eq!(frames.iter().map(|frame| frame.data.as_slice()).collect::<Vec<_>>(), [KEY, INTER, INTER]);
-        assert_eq!(frames.iter().map(|frame| frame.keyframe).collect::<Vec<_>>(), [true, false, false]);
+        assert_eq!(
+            frames
+                .iter()
+                .map(|frame| frame.data.as_slice())
+                .collect::<Vec<_>>(),
+            [KEY, INTER, INTER]
+        );
+        assert_eq!(
+            frames
+                .iter()
+                .map(|frame| frame.keyframe)
+                .collect::<Vec<_>>(),
+            [true, false, false]
+        );
         assert_eq!(sink.broken(), []);
     }
 
@@ -269,11 +354,20 @@ mod tests {
         holed.remove(1);
         assert_eq!(sink.take(holed, 33), []);
         assert_eq!(sink.take(source.frame(INTER), 66), []);
-        assert!(!sink.assembler.needs_keyframe(), "a retransmission may still come");
+        assert!(
+            !sink.assembler.needs_keyframe(),
+            "a retransmission may still come"
+        );
         assert_eq!(sink.take(source.frame(INTER), 600), []);
         assert!(sink.assembler.needs_keyframe());
         let frames = sink.take(source.frame(KEY), 633);
-        assert_eq!(frames.iter().map(|frame| (frame.keyframe, frame.after_loss)).collect::<Vec<_>>(), [(true, true)]);
+        assert_eq!(
+            frames
+                .iter()
+                .map(|frame| (frame.keyframe, frame.after_loss))
+                .collect::<Vec<_>>(),
+            [(true, true)]
+        );
         assert_eq!(sink.broken(), [], "loss is no violation");
     }
 
@@ -293,7 +387,10 @@ mod tests {
     fn second(change: impl FnOnce(&mut Descriptor), data: &[u8]) -> Vec<Violation> {
         let mut descriptor = Descriptor {
             start_of_partition: true,
-            picture_id: Some(PictureId { value: 5, wide: true }),
+            picture_id: Some(PictureId {
+                value: 5,
+                wide: true,
+            }),
             tl0_index: Some(5),
             temporal: Some((0, false)),
             key_index: Some(5),
@@ -307,7 +404,10 @@ mod tests {
         };
         let mut sink = Sink::new();
         sink.take(vec![(1, 3000, true, payload(&descriptor, KEY))], 0);
-        descriptor.picture_id = Some(PictureId { value: 6, wide: true });
+        descriptor.picture_id = Some(PictureId {
+            value: 6,
+            wide: true,
+        });
         descriptor.tl0_index = Some(6);
         change(&mut descriptor);
         sink.take(vec![(2, 6000, true, payload(&descriptor, data))], 33);
@@ -319,20 +419,47 @@ mod tests {
         let id = |value, wide| Some(PictureId { value, wide });
         assert_eq!(second(|_| {}, INTER), []);
         assert_eq!(second(|descriptor| descriptor.key_index = Some(6), KEY), []);
-        assert_eq!(second(|descriptor| descriptor.picture_id = id(7, true), INTER), [Violation::PictureIdGap]);
-        assert_eq!(second(|descriptor| descriptor.picture_id = id(5, true), INTER), [Violation::PictureIdGap]);
-        assert_eq!(second(|descriptor| descriptor.picture_id = None, INTER), [Violation::PictureIdGap]);
-        assert_eq!(second(|descriptor| descriptor.picture_id = id(6, false), INTER), [Violation::PictureIdWidth]);
-        assert_eq!(second(|descriptor| descriptor.tl0_index = Some(7), INTER), [Violation::Tl0Gap]);
-        assert_eq!(second(|descriptor| descriptor.tl0_index = Some(5), INTER), [Violation::Tl0Gap]);
-        assert_eq!(second(|descriptor| descriptor.key_index = Some(6), INTER), [Violation::KeyIndexGap]);
-        assert_eq!(second(|descriptor| descriptor.key_index = Some(7), KEY), [Violation::KeyIndexGap]);
+        assert_eq!(
+            second(|descriptor| descriptor.picture_id = id(7, true), INTER),
+            [Violation::PictureIdGap]
+        );
+        assert_eq!(
+            second(|descriptor| descriptor.picture_id = id(5, true), INTER),
+            [Violation::PictureIdGap]
+        );
+        assert_eq!(
+            second(|descriptor| descriptor.picture_id = None, INTER),
+            [Violation::PictureIdGap]
+        );
+        assert_eq!(
+            second(|descriptor| descriptor.picture_id = id(6, false), INTER),
+            [Violation::PictureIdWidth]
+        );
+        assert_eq!(
+            second(|descriptor| descriptor.tl0_index = Some(7), INTER),
+            [Violation::Tl0Gap]
+        );
+        assert_eq!(
+            second(|descriptor| descriptor.tl0_index = Some(5), INTER),
+            [Violation::Tl0Gap]
+        );
+        assert_eq!(
+            second(|descriptor| descriptor.key_index = Some(6), INTER),
+            [Violation::KeyIndexGap]
+        );
+        assert_eq!(
+            second(|descriptor| descriptor.key_index = Some(7), KEY),
+            [Violation::KeyIndexGap]
+        );
     }
 
     #[test]
     fn catches_a_descriptor_that_is_cut_short() {
         let mut sink = Sink::new();
-        sink.take(vec![(1, 3000, true, Bytes::from_static(&[0x90, 0x80, 0x80]))], 0);
+        sink.take(
+            vec![(1, 3000, true, Bytes::from_static(&[0x90, 0x80, 0x80]))],
+            0,
+        );
         assert_eq!(sink.broken(), [Violation::DescriptorInvalid]);
     }
 }

@@ -37,7 +37,11 @@ pub use report::{AudioReport, Kind, Report, StreamReport, VideoReport, Violation
 /// Random letters and digits, for ids that only have to differ.
 pub fn random_id(length: usize) -> String {
     use rand::Rng as _;
-    rand::rng().sample_iter(rand::distr::Alphanumeric).take(length).map(char::from).collect()
+    rand::rng()
+        .sample_iter(rand::distr::Alphanumeric)
+        .take(length)
+        .map(char::from)
+        .collect()
 }
 
 /// The wall clock in milliseconds since 1970.

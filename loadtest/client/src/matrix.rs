@@ -57,7 +57,11 @@ const STATE_MEMBER: &str = "org.matrix.msc3401.call.member";
 
 impl Device {
     /// Logs in with a password; registers the user first if the homeserver does not know it and lets anyone register.
-    pub async fn login(homeserver: &str, user: &str, password: &str) -> Result<Device, MatrixError> {
+    pub async fn login(
+        homeserver: &str,
+        user: &str,
+        password: &str,
+    ) -> Result<Device, MatrixError> {
         let http = Client::builder().timeout(Duration::from_secs(60)).build();
         let http = http.map_err(|error| MatrixError::Unreachable(error.to_string()))?;
         let base = homeserver.trim_end_matches('/').to_owned();
@@ -106,9 +110,19 @@ impl Device {
     }
 
     /// Any request below `/_matrix/client/v3/`.
-    pub async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, MatrixError> {
+    pub async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Value, MatrixError> {
         let url = format!("{}/_matrix/client/v3/{path}", self.0.base);
         request(&self.0.http, method, &url, Some(&self.0.token), body).await
+    }
+
+    /// A `GET` below `/_matrix/client/v3/`.
+    pub async fn get(&self, path: &str) -> Result<Value, MatrixError> {
+        self.call(Method::GET, path, None).await
     }
 
     /// Makes a public room in which everyone may send call state; gives its id.
@@ -124,13 +138,17 @@ impl Device {
     /// Joins a room.
     pub async fn join_room(&self, room_id: &str) -> Result<(), MatrixError> {
         let path = format!("join/{}", encode(room_id));
-        self.call(Method::POST, &path, Some(&json!({}))).await.map(drop)
+        self.call(Method::POST, &path, Some(&json!({})))
+            .await
+            .map(drop)
     }
 
     /// Invites a user to a room.
     pub async fn invite(&self, room_id: &str, user_id: &str) -> Result<(), MatrixError> {
         let path = format!("rooms/{}/invite", encode(room_id));
-        self.call(Method::POST, &path, Some(&json!({"user_id": user_id}))).await.map(drop)
+        self.call(Method::POST, &path, Some(&json!({"user_id": user_id})))
+            .await
+            .map(drop)
     }
 
     /// Puts the call's state event.
@@ -164,17 +182,39 @@ impl Device {
                 }]}])
             },
         );
-        self.put_state(room_id, STATE_MEMBER, self.user_id(), &json!({"m.calls": calls})).await
+        self.put_state(
+            room_id,
+            STATE_MEMBER,
+            self.user_id(),
+            &json!({"m.calls": calls}),
+        )
+        .await
     }
 
     /// Puts a state event.
-    pub async fn put_state(&self, room_id: &str, kind: &str, key: &str, content: &Value) -> Result<(), MatrixError> {
-        let path = format!("rooms/{}/state/{}/{}", encode(room_id), encode(kind), encode(key));
+    pub async fn put_state(
+        &self,
+        room_id: &str,
+        kind: &str,
+        key: &str,
+        content: &Value,
+    ) -> Result<(), MatrixError> {
+        let path = format!(
+            "rooms/{}/state/{}/{}",
+            encode(room_id),
+            encode(kind),
+            encode(key)
+        );
         self.call(Method::PUT, &path, Some(content)).await.map(drop)
     }
 
     /// Sends a to-device message in the clear.
-    pub async fn send_to_device(&self, to: (&str, &str), kind: &str, content: &Value) -> Result<(), MatrixError> {
+    pub async fn send_to_device(
+        &self,
+        to: (&str, &str),
+        kind: &str,
+        content: &Value,
+    ) -> Result<(), MatrixError> {
         let transaction = self.0.transaction.fetch_add(1, Ordering::Relaxed);
         let path = format!("sendToDevice/{}/{transaction}", encode(kind));
         let body = json!({"messages": {to.0: {to.1: content}}});
@@ -201,10 +241,18 @@ impl Device {
                 if let Some(next) = answer["next_batch"].as_str() {
                     since = next.to_owned();
                 }
-                for event in answer["to_device"]["events"].as_array().into_iter().flatten() {
+                for event in answer["to_device"]["events"]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                {
                     let text = |name: &str| event[name].as_str().unwrap_or_default().to_owned();
                     let content = event["content"].clone();
-                    let message = ToDevice { sender: text("sender"), event_type: text("type"), content };
+                    let message = ToDevice {
+                        sender: text("sender"),
+                        event_type: text("type"),
+                        content,
+                    };
                     if sender.send(message).await.is_err() {
                         return;
                     }
@@ -215,13 +263,17 @@ impl Device {
     }
 
     async fn sync_once(&self, since: &str) -> Result<Value, MatrixError> {
-        self.call(Method::GET, &sync_path(Some(since), 30_000), None).await
+        self.call(Method::GET, &sync_path(Some(since), 30_000), None)
+            .await
     }
 }
 
 fn sync_path(since: Option<&str>, timeout_ms: u32) -> String {
-    let filter = encode(r#"{"room":{"timeline":{"limit":1},"state":{"types":[]}},"presence":{"types":[]}}"#);
-    let since = since.map(|since| format!("&since={}", encode(since))).unwrap_or_default();
+    let filter =
+        encode(r#"{"room":{"timeline":{"limit":1},"state":{"types":[]}},"presence":{"types":[]}}"#);
+    let since = since
+        .map(|since| format!("&since={}", encode(since)))
+        .unwrap_or_default();
     format!("sync?timeout={timeout_ms}&filter={filter}{since}")
 }
 
@@ -247,7 +299,11 @@ async fn request(
         return Ok(answer);
     }
     let text = |name: &str| answer[name].as_str().unwrap_or_default().to_owned();
-    Err(MatrixError::Refused { status: status.as_u16(), errcode: text("errcode"), error: text("error") })
+    Err(MatrixError::Refused {
+        status: status.as_u16(),
+        errcode: text("errcode"),
+        error: text("error"),
+    })
 }
 
 /// Percent-encodes everything but what a path segment may hold unescaped (RFC 3986 §2.3).
@@ -255,7 +311,9 @@ fn encode(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 8);
     for byte in text.bytes() {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(byte.into()),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                out.push(byte.into())
+            }
             _ => out.push_str(&format!("%{byte:02X}")),
         }
     }

@@ -98,8 +98,13 @@ impl Participant {
         device.join_room(&config.room_id).await?;
         let to_device = device.start_sync().await?;
         let session_id = crate::random_id(10);
-        let focus = (config.focus.user_id.as_str(), config.focus.device_id.as_str());
-        device.put_member(&config.room_id, &config.conf_id, &session_id, Some(focus)).await?;
+        let focus = (
+            config.focus.user_id.as_str(),
+            config.focus.device_id.as_str(),
+        );
+        device
+            .put_member(&config.room_id, &config.conf_id, &session_id, Some(focus))
+            .await?;
         let report = Arc::new(Mutex::new(Report {
             user_id: device.user_id().to_owned(),
             device_id: device.device_id().to_owned(),
@@ -107,7 +112,10 @@ impl Participant {
         }));
         let (commands, receiver) = mpsc::unbounded_channel();
         let life = Life {
-            wishes: Wishes { wanted: config.wanted, ..Wishes::default() },
+            wishes: Wishes {
+                wanted: config.wanted,
+                ..Wishes::default()
+            },
             config,
             device,
             session_id,
@@ -126,7 +134,10 @@ impl Participant {
 
     /// A snapshot of everything counted so far, at most a fifth of a second old.
     pub fn report(&self) -> Report {
-        self.report.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.report
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Changes the size that is asked for of every video; `None` unsubscribes from all video.
@@ -136,7 +147,9 @@ impl Participant {
 
     /// Changes the size that is asked for of one user's videos, whatever [`set_wanted`](Self::set_wanted) says.
     pub fn set_wanted_of(&self, user_id: &str, wanted: Option<Size>) {
-        let _ = self.commands.send(Command::WantedOf(user_id.to_owned(), wanted));
+        let _ = self
+            .commands
+            .send(Command::WantedOf(user_id.to_owned(), wanted));
     }
 
     /// Stops or restarts sending and tells the focus.
@@ -170,7 +183,9 @@ impl Wishes {
     pub(crate) fn handle(&mut self, command: &Command) {
         match command {
             Command::Wanted(wanted) => self.wanted = *wanted,
-            Command::WantedOf(user_id, wanted) => drop(self.wanted_of.insert(user_id.clone(), *wanted)),
+            Command::WantedOf(user_id, wanted) => {
+                drop(self.wanted_of.insert(user_id.clone(), *wanted))
+            }
             Command::Mute(Kind::Audio, muted) => self.audio_muted = *muted,
             Command::Mute(Kind::Video, muted) => self.video_muted = *muted,
             Command::Text(_) | Command::Leave(_) => {}
@@ -222,12 +237,21 @@ impl Life {
                 }
             }
             let connected = self.report().connected_after_ms.is_some();
-            pause = if connected { CALL_AGAIN } else { (pause * 2).min(CALL_AGAIN_MAX) };
+            pause = if connected {
+                CALL_AGAIN
+            } else {
+                (pause * 2).min(CALL_AGAIN_MAX)
+            };
             if self.pause(pause).await {
                 break;
             }
         }
-        let member = self.device.put_member(&self.config.room_id, &self.config.conf_id, &self.session_id, None);
+        let member = self.device.put_member(
+            &self.config.room_id,
+            &self.config.conf_id,
+            &self.session_id,
+            None,
+        );
         if let Err(error) = member.await {
             tracing::warn!(%error, "the member event could not be taken back");
         }
@@ -276,21 +300,38 @@ impl Life {
             ..channel::Stream::default()
         };
         let mut add = |kind, id: &str, size: Option<(u16, u16)>| {
-            let (width, height) = (size.map(|size| size.0.into()), size.map(|size| size.1.into()));
+            let (width, height) = (
+                size.map(|size| size.0.into()),
+                size.map(|size| size.1.into()),
+            );
             let kind = channel::kind_name(kind).to_owned();
-            stream.tracks.insert(id.to_owned(), channel::Track { kind, width, height });
+            stream.tracks.insert(
+                id.to_owned(),
+                channel::Track {
+                    kind,
+                    width,
+                    height,
+                },
+            );
         };
         if publish.audio {
             add(Kind::Audio, &self.audio_track, None);
         }
         if let Some(layer) = self.config.clips.layers.first().filter(|_| publish.video) {
-            add(Kind::Video, &self.video_track, Some((layer.width, layer.height)));
+            add(
+                Kind::Video,
+                &self.video_track,
+                Some((layer.width, layer.height)),
+            );
         }
         Metadata::from([(self.stream_id.clone(), stream)])
     }
 
     pub(crate) fn report(&self) -> Report {
-        self.report.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.report
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     pub(crate) fn update(&self, change: impl FnOnce(&mut Report)) {

@@ -46,24 +46,37 @@ const MARKERS: [(usize, usize, bool); 8] = [
 
 /// Reads the code from a luma plane with `stride` bytes from row to row.
 pub fn read(luma: &[u8], stride: usize, width: usize, height: usize) -> Result<Code, Unreadable> {
-    let enough = stride >= width && stride.checked_mul(height).is_some_and(|bytes| luma.len() >= bytes);
+    let enough = stride >= width
+        && stride
+            .checked_mul(height)
+            .is_some_and(|bytes| luma.len() >= bytes);
     if width < COLUMNS * 4 || height < ROWS * 4 || !enough {
         return Err(Unreadable::TooSmall);
     }
     let mean = |row, column| cell_mean(luma, stride, (width, height), (row, column));
     let marker_mean = |white: bool| {
         let cells = MARKERS.iter().filter(|marker| marker.2 == white);
-        cells.map(|&(row, column, _)| mean(row, column)).sum::<u32>() / 4
+        cells
+            .map(|&(row, column, _)| mean(row, column))
+            .sum::<u32>()
+            / 4
     };
     let (white, black) = (marker_mean(true), marker_mean(false));
     if white < black + CONTRAST_MIN {
         return Err(Unreadable::Contrast);
     }
     let threshold = white.midpoint(black);
-    if MARKERS.iter().any(|&(row, column, is_white)| (mean(row, column) > threshold) != is_white) {
+    if MARKERS
+        .iter()
+        .any(|&(row, column, is_white)| (mean(row, column) > threshold) != is_white)
+    {
         return Err(Unreadable::Marker);
     }
-    let word = |row| (2..18).fold(0u16, |word, column| word << 1 | u16::from(mean(row, column) > threshold));
+    let word = |row| {
+        (2..18).fold(0u16, |word, column| {
+            word << 1 | u16::from(mean(row, column) > threshold)
+        })
+    };
     let (number, second) = (word(0), word(1));
     let (source, check) = ((second >> 8) as u8, second as u8);
     if crc8(&[(number >> 8) as u8, number as u8, source]) != check {
@@ -88,7 +101,13 @@ fn cell_mean(luma: &[u8], stride: usize, size: (usize, usize), cell: (usize, usi
 
 fn crc8(bytes: &[u8]) -> u8 {
     bytes.iter().fold(0, |crc, byte| {
-        (0..8).fold(crc ^ byte, |crc: u8, _| if crc & 0x80 != 0 { crc << 1 ^ 0x07 } else { crc << 1 })
+        (0..8).fold(crc ^ byte, |crc: u8, _| {
+            if crc & 0x80 != 0 {
+                crc << 1 ^ 0x07
+            } else {
+                crc << 1
+            }
+        })
     })
 }
 
@@ -102,7 +121,11 @@ mod tests {
         for (y, line) in luma.chunks_mut(width).enumerate().take(2 * height / ROWS) {
             let row = rows[(y * ROWS / height).min(1)].as_bytes();
             for (x, pixel) in line.iter_mut().enumerate() {
-                *pixel = if row[x * COLUMNS / width] == b'1' { 200 } else { 30 };
+                *pixel = if row[x * COLUMNS / width] == b'1' {
+                    200
+                } else {
+                    30
+                };
             }
         }
         luma
@@ -116,27 +139,51 @@ mod tests {
     fn reads_what_the_script_draws_at_every_layers_size() {
         for (width, height) in [(1280, 720), (640, 360), (320, 180), (960, 540)] {
             let read = |rows| read(&picture(width, height, rows), width, width, height);
-            assert_eq!(read(NUMBER_77), Ok(Code { number: 77, source: 0 }));
-            assert_eq!(read(NUMBER_299_SOURCE_255), Ok(Code { number: 299, source: 255 }));
+            assert_eq!(
+                read(NUMBER_77),
+                Ok(Code {
+                    number: 77,
+                    source: 0
+                })
+            );
+            assert_eq!(
+                read(NUMBER_299_SOURCE_255),
+                Ok(Code {
+                    number: 299,
+                    source: 255
+                })
+            );
         }
     }
 
     #[test]
     fn refuses_a_flipped_bit() {
         let rows = ["10000000000100110001", NUMBER_77[1]];
-        assert_eq!(read(&picture(320, 180, rows), 320, 320, 180), Err(Unreadable::Checksum));
+        assert_eq!(
+            read(&picture(320, 180, rows), 320, 320, 180),
+            Err(Unreadable::Checksum)
+        );
     }
 
     #[test]
     fn refuses_a_wrong_marker() {
         let rows = ["11000000000100110101", NUMBER_77[1]];
-        assert_eq!(read(&picture(320, 180, rows), 320, 320, 180), Err(Unreadable::Marker));
+        assert_eq!(
+            read(&picture(320, 180, rows), 320, 320, 180),
+            Err(Unreadable::Marker)
+        );
     }
 
     #[test]
     fn refuses_a_grey_picture_and_a_short_plane() {
-        assert_eq!(read(&[128; 320 * 180], 320, 320, 180), Err(Unreadable::Contrast));
-        assert_eq!(read(&[128; 320 * 179], 320, 320, 180), Err(Unreadable::TooSmall));
+        assert_eq!(
+            read(&[128; 320 * 180], 320, 320, 180),
+            Err(Unreadable::Contrast)
+        );
+        assert_eq!(
+            read(&[128; 320 * 179], 320, 320, 180),
+            Err(Unreadable::TooSmall)
+        );
         assert_eq!(read(&[], 0, 0, 0), Err(Unreadable::TooSmall));
     }
 }

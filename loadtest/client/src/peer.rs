@@ -70,7 +70,10 @@ const MESSAGE_BYTES_MAX: usize = 262_144;
 type DynConn = Arc<dyn Conn + Send + Sync>;
 
 fn step<E: std::fmt::Display>(step: &'static str) -> impl Fn(E) -> PeerError {
-    move |error| PeerError { step, reason: error.to_string() }
+    move |error| PeerError {
+        step,
+        reason: error.to_string(),
+    }
 }
 
 impl Peer {
@@ -102,8 +105,15 @@ impl Peer {
         // Interfaces that hang must not keep a participant from calling with the others' candidates.
         let _ = tokio::time::timeout(Duration::from_secs(2), gather).await;
         let (ufrag, pwd) = agent.get_local_user_credentials().await;
-        let certificate = Certificate::generate_self_signed(vec!["weir-client".to_owned()]).map_err(step("certificate"))?;
-        Ok(Peer { agent: Arc::new(agent), certificate, ufrag, pwd, candidates })
+        let certificate = Certificate::generate_self_signed(vec!["weir-client".to_owned()])
+            .map_err(step("certificate"))?;
+        Ok(Peer {
+            agent: Arc::new(agent),
+            certificate,
+            ufrag,
+            pwd,
+            candidates,
+        })
     }
 
     /// Own ICE user name fragment and password.
@@ -131,10 +141,18 @@ impl Peer {
     }
 
     /// Connects to the focus that gave this answer and opens the data channel.
-    pub async fn connect(&self, remote: &Remote) -> Result<(Link, mpsc::Receiver<Event>), PeerError> {
+    pub async fn connect(
+        &self,
+        remote: &Remote,
+    ) -> Result<(Link, mpsc::Receiver<Event>), PeerError> {
         let work = self.set_up(remote);
-        let timed_out = |_| PeerError { step: "transport", reason: format!("not up after {} s", SETUP_MAX.as_secs()) };
-        tokio::time::timeout(SETUP_MAX, work).await.map_err(timed_out)?
+        let timed_out = |_| PeerError {
+            step: "transport",
+            reason: format!("not up after {} s", SETUP_MAX.as_secs()),
+        };
+        tokio::time::timeout(SETUP_MAX, work)
+            .await
+            .map_err(timed_out)?
     }
 
     /// Closes the sockets.
@@ -143,22 +161,46 @@ impl Peer {
     }
 
     async fn set_up(&self, remote: &Remote) -> Result<(Link, mpsc::Receiver<Event>), PeerError> {
-        remote.candidates.iter().for_each(|candidate| self.add_candidate(candidate));
+        remote
+            .candidates
+            .iter()
+            .for_each(|candidate| self.add_candidate(candidate));
         let (_cancel, cancelled) = mpsc::channel(1);
-        let ice = self.agent.dial(cancelled, remote.ufrag.clone(), remote.pwd.clone()).await.map_err(step("ICE"))?;
+        let ice = self
+            .agent
+            .dial(cancelled, remote.ufrag.clone(), remote.pwd.clone())
+            .await
+            .map_err(step("ICE"))?;
         let ice: DynConn = ice;
         let (events, receiver) = mpsc::channel(EVENTS_MAX);
         let (dtls_sender, dtls_receiver) = mpsc::channel(64);
         let incoming: Arc<Mutex<Option<Context>>> = Arc::default();
-        tokio::spawn(demultiplex(Arc::clone(&ice), Arc::clone(&incoming), dtls_sender, events.clone()));
-        let pipe = DtlsPipe { ice: Arc::clone(&ice), incoming: tokio::sync::Mutex::new(dtls_receiver) };
-        let dtls = DTLSConn::new(Arc::new(pipe), self.dtls_config(remote), true, None).await.map_err(step("DTLS"))?;
+        tokio::spawn(demultiplex(
+            Arc::clone(&ice),
+            Arc::clone(&incoming),
+            dtls_sender,
+            events.clone(),
+        ));
+        let pipe = DtlsPipe {
+            ice: Arc::clone(&ice),
+            incoming: tokio::sync::Mutex::new(dtls_receiver),
+        };
+        let dtls = DTLSConn::new(Arc::new(pipe), self.dtls_config(remote), true, None)
+            .await
+            .map_err(step("DTLS"))?;
         let (local, remote_context) = srtp_contexts(&dtls).await?;
         *lock(&incoming) = Some(remote_context);
         let dtls: DynConn = Arc::new(dtls);
         let (association, channel) = open_channel(&dtls).await?;
         tokio::spawn(read_channel(Arc::clone(&channel), events));
-        let link = Link { ice, outgoing: Mutex::new(local), channel, association, dtls, agent: Arc::clone(&self.agent) };
+        let link = Link {
+            ice,
+            outgoing: Mutex::new(local),
+            channel,
+            association,
+            dtls,
+            agent: Arc::clone(&self.agent),
+        };
         Ok((link, receiver))
     }
 
@@ -176,11 +218,19 @@ impl Peer {
             // The certificate is self-signed: what counts is its fingerprint, checked below (RFC 5763 §5).
             insecure_skip_verify: true,
             verify_peer_certificate: Some(Arc::new(move |certificates: &[Vec<u8>], _| {
-                let actual = certificates.first().map(|certificate| fingerprint(certificate));
-                let wanted = expected.as_ref().filter(|(algorithm, _)| algorithm.eq_ignore_ascii_case("sha-256"));
+                let actual = certificates
+                    .first()
+                    .map(|certificate| fingerprint(certificate));
+                let wanted = expected
+                    .as_ref()
+                    .filter(|(algorithm, _)| algorithm.eq_ignore_ascii_case("sha-256"));
                 match (actual, wanted) {
-                    (Some(actual), Some((_, wanted))) if actual.eq_ignore_ascii_case(wanted) => Ok(()),
-                    _ => Err(dtls::Error::Other("the certificate does not have the fingerprint of the answer".into())),
+                    (Some(actual), Some((_, wanted))) if actual.eq_ignore_ascii_case(wanted) => {
+                        Ok(())
+                    }
+                    _ => Err(dtls::Error::Other(
+                        "the certificate does not have the fingerprint of the answer".into(),
+                    )),
                 }
             })),
             ..Default::default()
@@ -190,7 +240,9 @@ impl Peer {
 
 impl std::fmt::Debug for Peer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Peer").field("ufrag", &self.ufrag).finish_non_exhaustive()
+        f.debug_struct("Peer")
+            .field("ufrag", &self.ufrag)
+            .finish_non_exhaustive()
     }
 }
 
@@ -219,7 +271,9 @@ impl Link {
         if packets.is_empty() {
             return;
         }
-        let Ok(plain) = rtcp::packet::marshal(packets) else { return };
+        let Ok(plain) = rtcp::packet::marshal(packets) else {
+            return;
+        };
         let sealed = lock(&self.outgoing).encrypt_rtcp(&plain);
         if let Ok(sealed) = sealed {
             let _ = self.ice.send(&sealed).await;
@@ -233,7 +287,10 @@ impl Link {
 
     /// Sends a text frame on the data channel.
     pub async fn send_text(&self, text: &str) {
-        let _ = self.channel.write_data_channel(&Bytes::copy_from_slice(text.as_bytes()), true).await;
+        let _ = self
+            .channel
+            .write_data_channel(&Bytes::copy_from_slice(text.as_bytes()), true)
+            .await;
     }
 
     /// Closes everything in order.
@@ -257,7 +314,10 @@ impl std::fmt::Debug for Link {
 
 /// `AB:CD:…` of SHA-256.
 pub fn fingerprint(certificate: &[u8]) -> String {
-    let bytes: Vec<_> = Sha256::digest(certificate).iter().map(|byte| format!("{byte:02X}")).collect();
+    let bytes: Vec<_> = Sha256::digest(certificate)
+        .iter()
+        .map(|byte| format!("{byte:02X}"))
+        .collect();
     bytes.join(":")
 }
 
@@ -282,14 +342,21 @@ async fn demultiplex(
             [20..=63, ..] => drop(dtls.try_send(datagram.to_vec())),
             // RTCP packet types 192 to 223 (RFC 5761 §4).
             [128..=191, 192..=223, ..] => {
-                let plain = lock(&incoming).as_mut().and_then(|context| context.decrypt_rtcp(datagram).ok());
-                if let Some(packets) = plain.and_then(|plain| rtcp::packet::unmarshal(&mut plain.clone()).ok()) {
+                let plain = lock(&incoming)
+                    .as_mut()
+                    .and_then(|context| context.decrypt_rtcp(datagram).ok());
+                if let Some(packets) =
+                    plain.and_then(|plain| rtcp::packet::unmarshal(&mut plain.clone()).ok())
+                {
                     let _ = events.try_send(Event::Rtcp(packets));
                 }
             }
             [128..=191, ..] => {
-                let plain = lock(&incoming).as_mut().and_then(|context| context.decrypt_rtp(datagram).ok());
-                let packet = plain.and_then(|plain| rtp::packet::Packet::unmarshal(&mut plain.clone()).ok());
+                let plain = lock(&incoming)
+                    .as_mut()
+                    .and_then(|context| context.decrypt_rtp(datagram).ok());
+                let packet =
+                    plain.and_then(|plain| rtp::packet::Packet::unmarshal(&mut plain.clone()).ok());
                 if let Some(packet) = packet {
                     let _ = events.try_send(Event::Rtp(packet, Instant::now()));
                 }
@@ -307,18 +374,39 @@ async fn srtp_contexts(dtls: &DTLSConn) -> Result<(Context, Context), PeerError>
     let profile = match dtls.selected_srtpprotection_profile() {
         SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm => ProtectionProfile::AeadAes128Gcm,
         SrtpProtectionProfile::Srtp_Aead_Aes_256_Gcm => ProtectionProfile::AeadAes256Gcm,
-        SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80 => ProtectionProfile::Aes128CmHmacSha1_80,
-        other => return Err(PeerError { step: "SRTP", reason: format!("profile {other:?}") }),
+        SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80 => {
+            ProtectionProfile::Aes128CmHmacSha1_80
+        }
+        other => {
+            return Err(PeerError {
+                step: "SRTP",
+                reason: format!("profile {other:?}"),
+            });
+        }
     };
-    let mut config = webrtc_srtp::config::Config { profile, ..Default::default() };
+    let mut config = webrtc_srtp::config::Config {
+        profile,
+        ..Default::default()
+    };
     let state = dtls.connection_state().await;
-    config.extract_session_keys_from_dtls(state, true).await.map_err(step("SRTP keys"))?;
+    config
+        .extract_session_keys_from_dtls(state, true)
+        .await
+        .map_err(step("SRTP keys"))?;
     let keys = &config.keys;
     let context = |key: &[u8], salt: &[u8]| {
-        Context::new(key, salt, profile, Some(srtp_no_replay_protection()), Some(srtcp_no_replay_protection()))
+        Context::new(
+            key,
+            salt,
+            profile,
+            Some(srtp_no_replay_protection()),
+            Some(srtcp_no_replay_protection()),
+        )
     };
-    let local = context(&keys.local_master_key, &keys.local_master_salt).map_err(step("SRTP keys"))?;
-    let remote = context(&keys.remote_master_key, &keys.remote_master_salt).map_err(step("SRTP keys"))?;
+    let local =
+        context(&keys.local_master_key, &keys.local_master_salt).map_err(step("SRTP keys"))?;
+    let remote =
+        context(&keys.remote_master_key, &keys.remote_master_salt).map_err(step("SRTP keys"))?;
     Ok((local, remote))
 }
 
@@ -334,11 +422,18 @@ async fn open_channel(
         remote_port: 5000,
         local_port: 5000,
     };
-    let association = webrtc_sctp::association::Association::client(config).await.map_err(step("SCTP"))?;
+    let association = webrtc_sctp::association::Association::client(config)
+        .await
+        .map_err(step("SCTP"))?;
     let association = Arc::new(association);
-    let config = webrtc_data::data_channel::Config { label: "datachannel".into(), ..Default::default() };
+    let config = webrtc_data::data_channel::Config {
+        label: "datachannel".into(),
+        ..Default::default()
+    };
     // The DTLS client's streams are even (RFC 8832 §6).
-    let channel = DataChannel::dial(&association, 0, config).await.map_err(step("data channel"))?;
+    let channel = DataChannel::dial(&association, 0, config)
+        .await
+        .map_err(step("data channel"))?;
     Ok((association, Arc::new(channel)))
 }
 
@@ -347,7 +442,9 @@ async fn read_channel(channel: Arc<DataChannel>, events: mpsc::Sender<Event>) {
     loop {
         match channel.read_data_channel(&mut buffer).await {
             Ok((0, false)) | Err(_) => {
-                let _ = events.send(Event::Closed("the data channel ended".into())).await;
+                let _ = events
+                    .send(Event::Closed("the data channel ended".into()))
+                    .await;
                 return;
             }
             Ok((length, true)) => {
@@ -375,7 +472,8 @@ impl Conn for DtlsPipe {
 
     async fn recv(&self, buf: &mut [u8]) -> webrtc_util::Result<usize> {
         let datagram = self.incoming.lock().await.recv().await;
-        let datagram = datagram.ok_or_else(|| webrtc_util::Error::Other("the transport is closed".into()))?;
+        let datagram =
+            datagram.ok_or_else(|| webrtc_util::Error::Other("the transport is closed".into()))?;
         let length = datagram.len().min(buf.len());
         buf[..length].copy_from_slice(&datagram[..length]);
         Ok(length)
@@ -383,7 +481,11 @@ impl Conn for DtlsPipe {
 
     async fn recv_from(&self, buf: &mut [u8]) -> webrtc_util::Result<(usize, SocketAddr)> {
         let length = self.recv(buf).await?;
-        Ok((length, self.remote_addr().unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)))))
+        Ok((
+            length,
+            self.remote_addr()
+                .unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0))),
+        ))
     }
 
     async fn send(&self, buf: &[u8]) -> webrtc_util::Result<usize> {

@@ -28,13 +28,18 @@ impl DecodeThread {
         let (sender, receiver) = sync_channel(QUEUE_FRAMES);
         let run = move || run(&receiver);
         // A participant without a decoder cannot check anything, and a machine without threads cannot run one.
-        std::thread::Builder::new().name("vp8-decode".into()).spawn(run).expect("a thread for the decoder");
+        std::thread::Builder::new()
+            .name("vp8-decode".into())
+            .spawn(run)
+            .expect("a thread for the decoder");
         DecodeThread(sender)
     }
 
     /// Queues a frame of a stream.
     pub fn send(&self, pictures: &Arc<Pictures>, frame: Frame) -> Result<(), Busy> {
-        self.0.try_send((Arc::clone(pictures), frame)).map_err(|_| Busy)
+        self.0
+            .try_send((Arc::clone(pictures), frame))
+            .map_err(|_| Busy)
     }
 }
 
@@ -89,7 +94,8 @@ impl Pictures {
             Err(_) if seen.stuck => {}
             Err(error) => {
                 seen.stuck = true;
-                seen.violations.add(Violation::Undecodable, || error.to_string());
+                seen.violations
+                    .add(Violation::Undecodable, || error.to_string());
             }
         }
     }
@@ -109,7 +115,9 @@ impl Seen {
             Ok(code) => self.number(code, frame.timestamp, frame.after_loss, resized),
             // A camera may film anything; but what has been numbered stays numbered.
             Err(error) if self.numbered > 0 => {
-                self.violations.add(Violation::NumberUnreadable, || format!("{error} at time {}", frame.timestamp));
+                self.violations.add(Violation::NumberUnreadable, || {
+                    format!("{error} at time {}", frame.timestamp)
+                });
             }
             Err(_) => {}
         }
@@ -118,7 +126,9 @@ impl Seen {
     /// Within one layer the number moves exactly as the time stamp does; over a change of layers it may be off by two.
     fn number(&mut self, code: pattern::Code, timestamp: u32, after_loss: bool, resized: bool) {
         self.numbered += 1;
-        let Some((last, last_time)) = self.last.replace((code, timestamp)) else { return };
+        let Some((last, last_time)) = self.last.replace((code, timestamp)) else {
+            return;
+        };
         // Other sources may film loops of any length, with any frame rate.
         if code.source != 0 || last.source != 0 {
             return;
@@ -129,7 +139,12 @@ impl Seen {
         let off = (moved - due + turn / 2).rem_euclid(turn) - turn / 2;
         let tolerance = if resized || after_loss { 2 } else { 0 };
         if off.abs() > tolerance {
-            let describe = || format!("{} after {}, {due} frames of time later", code.number, last.number);
+            let describe = || {
+                format!(
+                    "{} after {}, {due} frames of time later",
+                    code.number, last.number
+                )
+            };
             self.violations.add(Violation::NumberJump, describe);
         }
         let steps = moved.rem_euclid(turn);
@@ -150,11 +165,20 @@ mod tests {
     use crate::clips::{Clips, is_keyframe};
 
     fn frame(data: &[u8], number: u32, after_loss: bool) -> Frame {
-        Frame { data: data.to_vec(), keyframe: is_keyframe(data), timestamp: number * 3000, after_loss }
+        Frame {
+            data: data.to_vec(),
+            keyframe: is_keyframe(data),
+            timestamp: number * 3000,
+            after_loss,
+        }
     }
 
     fn violations(seen: &Seen) -> Vec<Violation> {
-        seen.violations.counts().iter().map(|count| count.violation).collect()
+        seen.violations
+            .counts()
+            .iter()
+            .map(|count| count.violation)
+            .collect()
     }
 
     #[test]
@@ -162,12 +186,20 @@ mod tests {
         let (clips, pictures) = (Clips::committed(), Pictures::default());
         let (small, large) = (&clips.layers[2], &clips.layers[1]);
         let mut time = 0;
-        for data in small.rare.iter().chain(&small.rare[..20]).chain(&large.often[20..30]) {
+        for data in small
+            .rare
+            .iter()
+            .chain(&small.rare[..20])
+            .chain(&large.often[20..30])
+        {
             pictures.decode(&frame(data, time, false));
             time += 1;
         }
         let seen = pictures.seen();
-        assert_eq!((seen.decoded, seen.numbered, seen.size_changes, seen.size), (180, 180, 1, (640, 360)));
+        assert_eq!(
+            (seen.decoded, seen.numbered, seen.size_changes, seen.size),
+            (180, 180, 1, (640, 360))
+        );
         assert_eq!((violations(&seen), seen.numbers_missed), (vec![], 0));
     }
 
@@ -177,7 +209,10 @@ mod tests {
         pictures.decode(&frame(&clips.layers[2].often[0], 0, false));
         pictures.decode(&frame(&clips.layers[2].often[20], 1, false));
         let seen = pictures.seen();
-        assert_eq!((violations(&seen), seen.numbers_missed), (vec![Violation::NumberJump], 19));
+        assert_eq!(
+            (violations(&seen), seen.numbers_missed),
+            (vec![Violation::NumberJump], 19)
+        );
     }
 
     #[test]

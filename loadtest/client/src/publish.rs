@@ -48,7 +48,10 @@ impl Ssrcs {
     /// Random ones, all different.
     pub fn random() -> Ssrcs {
         let base = rand::random::<u32>() & 0x7fff_ff00;
-        Ssrcs { audio: base | 1, layers: [base | 2, base | 3, base | 4] }
+        Ssrcs {
+            audio: base | 1,
+            layers: [base | 2, base | 3, base | 4],
+        }
     }
 }
 
@@ -77,7 +80,12 @@ impl Publisher {
             layer: layer.clone(),
             chain: Chain::Rare,
             keyframe_wanted: false,
-            payloader: Payloader::new(rand::random(), rand::random(), rand::random(), PAYLOAD_BYTES_MAX),
+            payloader: Payloader::new(
+                rand::random(),
+                rand::random(),
+                rand::random(),
+                PAYLOAD_BYTES_MAX,
+            ),
             stream: Stream::new(Kind::Video, Some(layer.rid), ssrc),
         };
         Publisher {
@@ -124,15 +132,28 @@ impl Publisher {
 
     /// When [`poll_packet`](Self::poll_packet) has something again.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let (video, audio) = (self.video.as_ref().map(|v| v.due), self.audio.as_ref().map(|a| a.due));
+        let (video, audio) = (
+            self.video.as_ref().map(|v| v.due),
+            self.audio.as_ref().map(|a| a.due),
+        );
         video.into_iter().chain(audio).min()
     }
 
     /// Repeats the packets that are still in the history.
     pub fn handle_nack(&mut self, ssrc: u32, numbers: &[u16]) {
-        let Some(stream) = streams(&mut self.video, &mut self.audio).find(|stream| stream.ssrc == ssrc) else { return };
+        let Some(stream) =
+            streams(&mut self.video, &mut self.audio).find(|stream| stream.ssrc == ssrc)
+        else {
+            return;
+        };
         for number in numbers {
-            let Some(packet) = stream.history.iter().find(|packet| packet.header.sequence_number == *number) else { continue };
+            let Some(packet) = stream
+                .history
+                .iter()
+                .find(|packet| packet.header.sequence_number == *number)
+            else {
+                continue;
+            };
             stream.report.retransmitted += 1;
             self.ready.push_back(packet.clone());
         }
@@ -141,7 +162,11 @@ impl Publisher {
     /// Sends a keyframe of that layer as soon as the clip has one (at most ten frames later).
     pub fn handle_pli(&mut self, ssrc: u32) {
         let Some(video) = &mut self.video else { return };
-        for layer in video.layers.iter_mut().filter(|layer| layer.stream.ssrc == ssrc) {
+        for layer in video
+            .layers
+            .iter_mut()
+            .filter(|layer| layer.stream.ssrc == ssrc)
+        {
             layer.stream.report.plis += 1;
             layer.keyframe_wanted = true;
         }
@@ -152,7 +177,10 @@ impl Publisher {
         match (kind, &mut self.video, &mut self.audio) {
             (Kind::Video, Some(video), _) => {
                 video.muted = muted;
-                video.layers.iter_mut().for_each(|layer| layer.chain = Chain::Paused);
+                video
+                    .layers
+                    .iter_mut()
+                    .for_each(|layer| layer.chain = Chain::Paused);
             }
             (Kind::Audio, _, Some(audio)) => (audio.muted, audio.talk_spurt) = (muted, true),
             _ => {}
@@ -174,26 +202,48 @@ impl Publisher {
                 ..Default::default()
             }
         };
-        let audio = self.audio.iter().map(|audio| report(&audio.stream, audio.timestamp_base, 48_000));
+        let audio = self
+            .audio
+            .iter()
+            .map(|audio| report(&audio.stream, audio.timestamp_base, 48_000));
         let video = self.video.iter().flat_map(|video| {
-            video.layers.iter().map(|layer| report(&layer.stream, video.timestamp_base, 90_000))
+            video
+                .layers
+                .iter()
+                .map(|layer| report(&layer.stream, video.timestamp_base, 90_000))
         });
-        audio.chain(video).filter(|report| report.packet_count > 0).collect()
+        audio
+            .chain(video)
+            .filter(|report| report.packet_count > 0)
+            .collect()
     }
 
     /// What was sent so far.
     pub fn sent(&self) -> Vec<SentReport> {
         let audio = self.audio.iter().map(|audio| audio.stream.report.clone());
-        let video = self.video.iter().flat_map(|video| video.layers.iter().map(|layer| layer.stream.report.clone()));
+        let video = self
+            .video
+            .iter()
+            .flat_map(|video| video.layers.iter().map(|layer| layer.stream.report.clone()));
         audio.chain(video).collect()
     }
 
     /// Gives a packet its transport-wide number, which is new for a retransmission too.
     fn number(&mut self, header: &mut Header) {
-        let parameters = [self.video.as_ref().map(|v| &v.parameters), self.audio.as_ref().map(|a| &a.parameters)];
-        let same = parameters.into_iter().flatten().find(|p| p.payload_type == header.payload_type);
+        let parameters = [
+            self.video.as_ref().map(|v| &v.parameters),
+            self.audio.as_ref().map(|a| &a.parameters),
+        ];
+        let same = parameters
+            .into_iter()
+            .flatten()
+            .find(|p| p.payload_type == header.payload_type);
         if let Some(id) = same.and_then(|parameters| parameters.extensions.transport_cc) {
-            set_extension(header, id, Bytes::copy_from_slice(&self.transport_sequence.to_be_bytes()));
+            set_extension(
+                header,
+                id,
+                Bytes::copy_from_slice(&self.transport_sequence.to_be_bytes()),
+            );
             self.transport_sequence = self.transport_sequence.wrapping_add(1);
         }
     }
@@ -231,13 +281,17 @@ struct LayerSender {
 impl Video {
     fn emit(&mut self, ready: &mut VecDeque<Packet>) {
         let number = (self.frame % u64::from(CLIP_FRAMES)) as usize;
-        let timestamp = self.timestamp_base.wrapping_add((self.frame as u32).wrapping_mul(3000));
+        let timestamp = self
+            .timestamp_base
+            .wrapping_add((self.frame as u32).wrapping_mul(3000));
         self.frame += 1;
         if self.muted {
             return;
         }
         for sender in &mut self.layers {
-            let Some(frame) = sender.frame(number) else { continue };
+            let Some(frame) = sender.frame(number) else {
+                continue;
+            };
             let payloads = sender.payloader.packetize(&frame);
             let last = payloads.len() - 1;
             for (index, payload) in payloads.into_iter().enumerate() {
@@ -254,7 +308,9 @@ impl LayerSender {
     fn frame(&mut self, number: usize) -> Option<Bytes> {
         if is_keyframe(&self.layer.rare[number]) {
             (self.chain, self.keyframe_wanted) = (Chain::Rare, false);
-        } else if (self.keyframe_wanted || self.chain == Chain::Paused) && is_keyframe(&self.layer.often[number]) {
+        } else if (self.keyframe_wanted || self.chain == Chain::Paused)
+            && is_keyframe(&self.layer.often[number])
+        {
             (self.chain, self.keyframe_wanted) = (Chain::Often, false);
         }
         match self.chain {
@@ -281,7 +337,9 @@ struct Audio {
 impl Audio {
     fn emit(&mut self, ready: &mut VecDeque<Packet>) {
         let index = (self.packet % self.clips.audio.len() as u64) as usize;
-        let timestamp = self.timestamp_base.wrapping_add((self.packet as u32).wrapping_mul(960));
+        let timestamp = self
+            .timestamp_base
+            .wrapping_add((self.packet as u32).wrapping_mul(960));
         self.packet += 1;
         if self.muted {
             return;
@@ -292,9 +350,16 @@ impl Audio {
         if let Some(id) = self.parameters.extensions.audio_level {
             // The V bit says voice; the hum below it does not count as one.
             let voice = if clip.level < 40 { 0x80 } else { 0 };
-            set_extension(&mut header, id, Bytes::copy_from_slice(&[voice | clip.level]));
+            set_extension(
+                &mut header,
+                id,
+                Bytes::copy_from_slice(&[voice | clip.level]),
+            );
         }
-        ready.push_back(self.stream.record(Packet { header, payload: clip.payload.clone() }));
+        ready.push_back(self.stream.record(Packet {
+            header,
+            payload: clip.payload.clone(),
+        }));
     }
 }
 
@@ -310,8 +375,21 @@ struct Stream {
 impl Stream {
     fn new(kind: Kind, rid: Option<&str>, ssrc: u32) -> Stream {
         let rid = rid.map(str::to_owned);
-        let report = SentReport { kind, rid, ssrc, packets: 0, bytes: 0, retransmitted: 0, plis: 0 };
-        Stream { ssrc, sequence: rand::random(), history: VecDeque::new(), report }
+        let report = SentReport {
+            kind,
+            rid,
+            ssrc,
+            packets: 0,
+            bytes: 0,
+            retransmitted: 0,
+            plis: 0,
+        };
+        Stream {
+            ssrc,
+            sequence: rand::random(),
+            history: VecDeque::new(),
+            report,
+        }
     }
 
     fn header(&mut self, parameters: &SendParameters, timestamp: u32) -> Header {
@@ -326,7 +404,11 @@ impl Stream {
         };
         if self.report.packets < NAMED_PACKETS {
             if let Some(id) = parameters.extensions.mid {
-                set_extension(&mut header, id, Bytes::copy_from_slice(parameters.mid.as_bytes()));
+                set_extension(
+                    &mut header,
+                    id,
+                    Bytes::copy_from_slice(parameters.mid.as_bytes()),
+                );
             }
             if let (Some(id), Some(rid)) = (parameters.extensions.rid, &self.report.rid) {
                 set_extension(&mut header, id, Bytes::copy_from_slice(rid.as_bytes()));
@@ -346,9 +428,17 @@ impl Stream {
     }
 }
 
-fn streams<'a>(video: &'a mut Option<Video>, audio: &'a mut Option<Audio>) -> impl Iterator<Item = &'a mut Stream> {
-    let layers = video.iter_mut().flat_map(|video| video.layers.iter_mut().map(|layer| &mut layer.stream));
-    audio.iter_mut().map(|audio| &mut audio.stream).chain(layers)
+fn streams<'a>(
+    video: &'a mut Option<Video>,
+    audio: &'a mut Option<Audio>,
+) -> impl Iterator<Item = &'a mut Stream> {
+    let layers = video
+        .iter_mut()
+        .flat_map(|video| video.layers.iter_mut().map(|layer| &mut layer.stream));
+    audio
+        .iter_mut()
+        .map(|audio| &mut audio.stream)
+        .chain(layers)
 }
 
 /// The extension ids of an offer are at most 14, so the one-byte form (RFC 8285 §4.2) always does.
@@ -356,7 +446,9 @@ fn set_extension(header: &mut Header, id: u8, payload: Bytes) {
     header.extension = true;
     header.extension_profile = 0xbede;
     header.extensions.retain(|extension| extension.id != id);
-    header.extensions.push(rtp::header::Extension { id, payload });
+    header
+        .extensions
+        .push(rtp::header::Extension { id, payload });
 }
 
 fn next_due(start: Instant, index: u64, per_second: u64, now: Instant) -> Instant {
@@ -366,7 +458,9 @@ fn next_due(start: Instant, index: u64, per_second: u64, now: Instant) -> Instan
 
 /// Seconds since 1900 in 32.32 fixed point (RFC 3550 §4).
 fn ntp_now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     let fraction = (u64::from(since.subsec_nanos()) << 32) / 1_000_000_000;
     ((since.as_secs() + 2_208_988_800) << 32) | fraction
 }
@@ -376,29 +470,52 @@ mod tests {
     use super::*;
     use crate::vp8::Descriptor;
 
-    const EXTENSIONS: ExtensionIds =
-        ExtensionIds { mid: Some(4), rid: Some(10), transport_cc: Some(3), audio_level: Some(1) };
-    const SSRCS: Ssrcs = Ssrcs { audio: 1, layers: [2, 3, 4] };
+    const EXTENSIONS: ExtensionIds = ExtensionIds {
+        mid: Some(4),
+        rid: Some(10),
+        transport_cc: Some(3),
+        audio_level: Some(1),
+    };
+    const SSRCS: Ssrcs = Ssrcs {
+        audio: 1,
+        layers: [2, 3, 4],
+    };
 
     fn publisher(now: Instant) -> Publisher {
         let parameters = |mid: &str, payload_type| {
-            Some(SendParameters { mid: mid.into(), payload_type, extensions: EXTENSIONS })
+            Some(SendParameters {
+                mid: mid.into(),
+                payload_type,
+                extensions: EXTENSIONS,
+            })
         };
-        Publisher::new(Clips::committed(), SSRCS, parameters("1", 96), parameters("0", 111), now)
+        Publisher::new(
+            Clips::committed(),
+            SSRCS,
+            parameters("1", 96),
+            parameters("0", 111),
+            now,
+        )
     }
 
     /// Everything that is sent in `seconds`, with its time.
     fn run(publisher: &mut Publisher, from: Instant, seconds: f64) -> Vec<(Instant, Packet)> {
         let (end, mut now, mut out) = (from + Duration::from_secs_f64(seconds), from, Vec::new());
         while now < end {
-            out.extend(std::iter::from_fn(|| publisher.poll_packet(now)).map(|packet| (now, packet)));
+            out.extend(
+                std::iter::from_fn(|| publisher.poll_packet(now)).map(|packet| (now, packet)),
+            );
             now = publisher.poll_timeout().unwrap();
         }
         out
     }
 
     fn of(packets: &[(Instant, Packet)], ssrc: u32) -> Vec<&Packet> {
-        packets.iter().map(|(_, packet)| packet).filter(|packet| packet.header.ssrc == ssrc).collect()
+        packets
+            .iter()
+            .map(|(_, packet)| packet)
+            .filter(|packet| packet.header.ssrc == ssrc)
+            .collect()
     }
 
     fn keyframes(packets: &[&Packet]) -> Vec<u32> {
@@ -406,7 +523,11 @@ mod tests {
             let (descriptor, rest) = Descriptor::parse(&packet.payload).unwrap();
             descriptor.start_of_partition && is_keyframe(rest)
         };
-        packets.iter().filter(key).map(|packet| packet.header.timestamp).collect()
+        packets
+            .iter()
+            .filter(key)
+            .map(|packet| packet.header.timestamp)
+            .collect()
     }
 
     #[test]
@@ -416,14 +537,30 @@ mod tests {
         assert_eq!(of(&packets, 1).len(), 100);
         for ssrc in SSRCS.layers {
             let stream = of(&packets, ssrc);
-            assert_eq!(stream.iter().filter(|packet| packet.header.marker).count(), 60, "ssrc {ssrc}");
+            assert_eq!(
+                stream.iter().filter(|packet| packet.header.marker).count(),
+                60,
+                "ssrc {ssrc}"
+            );
             for pair in stream.windows(2) {
-                assert_eq!(pair[1].header.sequence_number, pair[0].header.sequence_number.wrapping_add(1));
+                assert_eq!(
+                    pair[1].header.sequence_number,
+                    pair[0].header.sequence_number.wrapping_add(1)
+                );
             }
         }
-        let numbers = packets.iter().map(|(_, packet)| packet.header.get_extension(3).unwrap());
-        let numbers: Vec<_> = numbers.map(|bytes| u16::from_be_bytes([bytes[0], bytes[1]])).collect();
-        assert!(numbers.windows(2).all(|pair| pair[1] == pair[0].wrapping_add(1)), "one transport-wide sequence");
+        let numbers = packets
+            .iter()
+            .map(|(_, packet)| packet.header.get_extension(3).unwrap());
+        let numbers: Vec<_> = numbers
+            .map(|bytes| u16::from_be_bytes([bytes[0], bytes[1]]))
+            .collect();
+        assert!(
+            numbers
+                .windows(2)
+                .all(|pair| pair[1] == pair[0].wrapping_add(1)),
+            "one transport-wide sequence"
+        );
     }
 
     #[test]
@@ -432,11 +569,20 @@ mod tests {
         let packets = run(&mut publisher(now), now, 5.0);
         for (ssrc, rid) in [(2, "f"), (3, "h"), (4, "q")] {
             let stream = of(&packets, ssrc);
-            assert_eq!(stream[0].header.get_extension(10).as_deref(), Some(rid.as_bytes()));
-            assert_eq!(stream[99].header.get_extension(4).as_deref(), Some(b"1".as_slice()));
+            assert_eq!(
+                stream[0].header.get_extension(10).as_deref(),
+                Some(rid.as_bytes())
+            );
+            assert_eq!(
+                stream[99].header.get_extension(4).as_deref(),
+                Some(b"1".as_slice())
+            );
             assert_eq!(stream[100].header.get_extension(4), None);
         }
-        assert_eq!(of(&packets, 1)[0].header.get_extension(4).as_deref(), Some(b"0".as_slice()));
+        assert_eq!(
+            of(&packets, 1)[0].header.get_extension(4).as_deref(),
+            Some(b"0".as_slice())
+        );
         assert_eq!(of(&packets, 1)[0].header.get_extension(10), None);
     }
 
@@ -459,9 +605,18 @@ mod tests {
         let mut publisher = publisher(now);
         let packets = run(&mut publisher, now, 0.2);
         let lost = of(&packets, 2)[3].clone();
-        publisher.handle_nack(2, &[lost.header.sequence_number, lost.header.sequence_number.wrapping_sub(2000)]);
+        publisher.handle_nack(
+            2,
+            &[
+                lost.header.sequence_number,
+                lost.header.sequence_number.wrapping_sub(2000),
+            ],
+        );
         let again = publisher.poll_packet(now).unwrap();
-        assert_eq!((again.header.sequence_number, &again.payload), (lost.header.sequence_number, &lost.payload));
+        assert_eq!(
+            (again.header.sequence_number, &again.payload),
+            (lost.header.sequence_number, &lost.payload)
+        );
         assert_ne!(again.header.get_extension(3), lost.header.get_extension(3));
         assert_eq!(publisher.sent()[1].retransmitted, 1);
     }
@@ -478,7 +633,13 @@ mod tests {
         let after = run(&mut publisher, now + Duration::from_secs(2), 1.0);
         let (before, after) = (of(&before, 2), of(&after, 2));
         assert_eq!(keyframes(&after)[0], after[0].header.timestamp);
-        let gap = after[0].header.timestamp.wrapping_sub(before.last().unwrap().header.timestamp);
-        assert!((90_000..=120_000).contains(&gap), "{gap} ticks of a 90 kHz clock");
+        let gap = after[0]
+            .header
+            .timestamp
+            .wrapping_sub(before.last().unwrap().header.timestamp);
+        assert!(
+            (90_000..=120_000).contains(&gap),
+            "{gap} ticks of a 90 kHz clock"
+        );
     }
 }

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
 use rtcp::receiver_report::ReceiverReport;
 use rtcp::reception_report::ReceptionReport;
-use rtcp::transport_feedbacks::transport_layer_nack::{TransportLayerNack, nack_pairs_from_sequence_numbers};
+use rtcp::transport_feedbacks::transport_layer_nack::{
+    TransportLayerNack, nack_pairs_from_sequence_numbers,
+};
 use rtp::packet::Packet;
 
 use crate::checks::{Allowed, Arrival, Sequence, Timeline, Violations};
@@ -92,10 +94,18 @@ impl Receiver {
     /// Takes over what a description of the focus says that it sends. `owner` looks a track up in the metadata.
     pub fn apply(&mut self, remote: &Remote, owner: impl Fn(&str, &str) -> Option<Owner>) {
         for media in &remote.media {
-            let (Some(kind), Some(track)) = (media.media_kind(), media.msid.clone()) else { continue };
-            let known = self.streams.iter().position(|stream| stream.allowed.mid == media.mid && stream.track == track);
+            let (Some(kind), Some(track)) = (media.media_kind(), media.msid.clone()) else {
+                continue;
+            };
+            let known = self
+                .streams
+                .iter()
+                .position(|stream| stream.allowed.mid == media.mid && stream.track == track);
             if !media.sends() {
-                self.streams.iter_mut().filter(|s| s.allowed.mid == media.mid).for_each(|s| s.live = false);
+                self.streams
+                    .iter_mut()
+                    .filter(|s| s.allowed.mid == media.mid)
+                    .for_each(|s| s.live = false);
                 continue;
             }
             let index = known.unwrap_or_else(|| {
@@ -112,13 +122,19 @@ impl Receiver {
             if let Some(owner) = owner(&track.0, &track.1) {
                 stream.owner = owner;
             }
-            self.by_ssrc.extend(media.ssrcs.iter().map(|ssrc| (*ssrc, index)));
+            self.by_ssrc
+                .extend(media.ssrcs.iter().map(|ssrc| (*ssrc, index)));
         }
     }
 
     /// Takes one decrypted packet.
     pub fn handle_rtp(&mut self, packet: &Packet, now: Instant) {
-        let Some(index) = self.by_ssrc.get(&packet.header.ssrc).copied().or_else(|| self.bind_by_mid(packet)) else {
+        let Some(index) = self
+            .by_ssrc
+            .get(&packet.header.ssrc)
+            .copied()
+            .or_else(|| self.bind_by_mid(packet))
+        else {
             self.unbound += 1;
             return;
         };
@@ -137,9 +153,18 @@ impl Receiver {
         }
         if now >= self.report_next {
             self.report_next = now + REPORT_EVERY;
-            let reports: Vec<_> = self.streams.iter().filter(|s| s.live).filter_map(Stream::reception_report).collect();
+            let reports: Vec<_> = self
+                .streams
+                .iter()
+                .filter(|s| s.live)
+                .filter_map(Stream::reception_report)
+                .collect();
             for chunk in reports.chunks(31) {
-                let report = ReceiverReport { ssrc: self.own_ssrc, reports: chunk.to_vec(), ..Default::default() };
+                let report = ReceiverReport {
+                    ssrc: self.own_ssrc,
+                    reports: chunk.to_vec(),
+                    ..Default::default()
+                };
                 out.push(Box::new(report));
             }
         }
@@ -148,7 +173,10 @@ impl Receiver {
 
     /// All that is known about each stream.
     pub fn report(&self, now: Instant) -> Vec<StreamReport> {
-        self.streams.iter().map(|stream| stream.report(now)).collect()
+        self.streams
+            .iter()
+            .map(|stream| stream.report(now))
+            .collect()
     }
 
     /// Packets of nobody.
@@ -158,13 +186,19 @@ impl Receiver {
 
     /// When the first picture of any stream was decoded.
     pub fn first_picture_at(&self) -> Option<Instant> {
-        self.streams.iter().filter_map(|stream| stream.pictures.seen().first_at).min()
+        self.streams
+            .iter()
+            .filter_map(|stream| stream.pictures.seen().first_at)
+            .min()
     }
 
     /// A description without `a=ssrc` binds by the mid in the packet.
     fn bind_by_mid(&mut self, packet: &Packet) -> Option<usize> {
         let index = self.streams.iter().position(|stream| {
-            let mid = stream.allowed.mid_extension.and_then(|id| packet.header.get_extension(id));
+            let mid = stream
+                .allowed
+                .mid_extension
+                .and_then(|id| packet.header.get_extension(id));
             stream.live && mid.is_some_and(|mid| mid == stream.allowed.mid.as_bytes())
         })?;
         self.by_ssrc.insert(packet.header.ssrc, index);
@@ -176,8 +210,14 @@ fn allowed(media: &RemoteMedia, kind: Kind) -> Allowed {
     let ids = media.extension_ids();
     Allowed {
         mid: media.mid.clone(),
-        payload_types: media.payload_type(if kind == Kind::Audio { "opus" } else { "VP8" }).into_iter().collect(),
-        extensions: [ids.mid, ids.rid, ids.transport_cc, ids.audio_level].into_iter().flatten().collect(),
+        payload_types: media
+            .payload_type(if kind == Kind::Audio { "opus" } else { "VP8" })
+            .into_iter()
+            .collect(),
+        extensions: [ids.mid, ids.rid, ids.transport_cc, ids.audio_level]
+            .into_iter()
+            .flatten()
+            .collect(),
         mid_extension: ids.mid,
         rid_extension: ids.rid,
     }
@@ -214,7 +254,9 @@ impl Stream {
         let header = &packet.header;
         let ssrc = *self.ssrc.get_or_insert(header.ssrc);
         if ssrc != header.ssrc {
-            self.violations.add(Violation::SsrcChanged, || format!("{} after {ssrc}", header.ssrc));
+            self.violations.add(Violation::SsrcChanged, || {
+                format!("{} after {ssrc}", header.ssrc)
+            });
             self.ssrc = Some(header.ssrc);
             self.sequence = Sequence::default();
         }
@@ -223,12 +265,22 @@ impl Stream {
         if let Some(last) = self.last_arrival.replace(now) {
             self.longest_gap = self.longest_gap.max(now.saturating_duration_since(last));
         }
-        remember(&mut self.recent_packets, (now, packet.payload.len()), |entry| entry.0, now);
+        remember(
+            &mut self.recent_packets,
+            (now, packet.payload.len()),
+            |entry| entry.0,
+            now,
+        );
         self.allowed.check(packet, &mut self.violations);
         let number = match self.sequence.handle(packet, &mut self.violations, now) {
             Arrival::Newest(number) => {
-                let clock_rate = if self.kind == Kind::Audio { 48_000 } else { 90_000 };
-                self.timeline.handle(header.timestamp, clock_rate, &mut self.violations, now);
+                let clock_rate = if self.kind == Kind::Audio {
+                    48_000
+                } else {
+                    90_000
+                };
+                self.timeline
+                    .handle(header.timestamp, clock_rate, &mut self.violations, now);
                 number
             }
             Arrival::Late(number) => number,
@@ -237,10 +289,26 @@ impl Stream {
         match self.kind {
             // Padding-only packets (probes) carry no frame.
             Kind::Video if packet.payload.is_empty() => {}
-            Kind::Video => self.assembler.handle(number, header.timestamp, header.marker, packet.payload.clone(), now),
+            Kind::Video => self.assembler.handle(
+                number,
+                header.timestamp,
+                header.marker,
+                packet.payload.clone(),
+                now,
+            ),
             Kind::Audio => {
-                self.audio.levels += u64::from(header.extensions.iter().any(|extension| extension.payload.len() == 1));
-                self.audio.recognised += u64::from(clips.audio.iter().any(|clip| clip.payload == packet.payload));
+                self.audio.levels += u64::from(
+                    header
+                        .extensions
+                        .iter()
+                        .any(|extension| extension.payload.len() == 1),
+                );
+                self.audio.recognised += u64::from(
+                    clips
+                        .audio
+                        .iter()
+                        .any(|clip| clip.payload == packet.payload),
+                );
             }
         }
     }
@@ -262,19 +330,28 @@ impl Stream {
     }
 
     fn feedback(&mut self, own_ssrc: u32, now: Instant, out: &mut Vec<Feedback>) {
-        let Some(media_ssrc) = self.ssrc.filter(|_| self.kind == Kind::Video) else { return };
+        let Some(media_ssrc) = self.ssrc.filter(|_| self.kind == Kind::Video) else {
+            return;
+        };
         let numbers = self.sequence.nacks(now);
         if !numbers.is_empty() {
             self.video.nacks += 1;
             let nacks = nack_pairs_from_sequence_numbers(&numbers);
-            out.push(Box::new(TransportLayerNack { sender_ssrc: own_ssrc, media_ssrc, nacks }));
+            out.push(Box::new(TransportLayerNack {
+                sender_ssrc: own_ssrc,
+                media_ssrc,
+                nacks,
+            }));
         }
         if !self.assembler.needs_keyframe() && !self.pictures.seen().stuck {
             self.pli_next = None;
         } else if self.pli_next.is_none_or(|next| next <= now) {
             self.pli_next = Some(now + PLI_AGAIN);
             self.video.plis += 1;
-            out.push(Box::new(PictureLossIndication { sender_ssrc: own_ssrc, media_ssrc }));
+            out.push(Box::new(PictureLossIndication {
+                sender_ssrc: own_ssrc,
+                media_ssrc,
+            }));
         }
     }
 
@@ -294,7 +371,11 @@ impl Stream {
         violations.extend(seen.violations.counts());
         let second = now.checked_sub(Duration::from_secs(1));
         let is_recent = |at: Instant| second.is_none_or(|second| at >= second);
-        let recent: Vec<_> = self.recent_packets.iter().filter(|(at, _)| is_recent(*at)).collect();
+        let recent: Vec<_> = self
+            .recent_packets
+            .iter()
+            .filter(|(at, _)| is_recent(*at))
+            .collect();
         let video = (self.kind == Kind::Video).then(|| VideoReport {
             broken: self.assembler.broken,
             decoded: seen.decoded,
@@ -304,7 +385,11 @@ impl Stream {
             numbered: seen.numbered,
             last_number: seen.last.map(|(code, _)| code.number.into()),
             numbers_missed: seen.numbers_missed,
-            fps: self.recent_frames.iter().filter(|at| is_recent(**at)).count() as f32,
+            fps: self
+                .recent_frames
+                .iter()
+                .filter(|at| is_recent(**at))
+                .count() as f32,
             kbps: (recent.iter().map(|(_, bytes)| bytes).sum::<usize>() * 8 / 1000) as u32,
             ..self.video.clone()
         });
@@ -339,7 +424,10 @@ impl Stream {
 /// Keeps the entries of the last second.
 fn remember<T>(queue: &mut VecDeque<T>, entry: T, at: impl Fn(&T) -> Instant, now: Instant) {
     queue.push_back(entry);
-    while queue.front().is_some_and(|first| now.saturating_duration_since(at(first)) > Duration::from_secs(1)) {
+    while queue
+        .front()
+        .is_some_and(|first| now.saturating_duration_since(at(first)) > Duration::from_secs(1))
+    {
         queue.pop_front();
     }
 }
@@ -355,14 +443,30 @@ mod tests {
         m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:4\r\na=sendonly\r\na=msid:s a\r\na=rtpmap:111 opus/48000/2\r\na=ssrc:1 cname:x\r\n";
 
     /// A focus that forwards the lowest layer and the sound untouched, without header extensions.
-    fn forward(seconds: u64, mut change: impl FnMut(&mut Packet) -> bool) -> (Vec<StreamReport>, Vec<Feedback>) {
+    fn forward(
+        seconds: u64,
+        mut change: impl FnMut(&mut Packet) -> bool,
+    ) -> (Vec<StreamReport>, Vec<Feedback>) {
         let start = Instant::now();
         let parameters = |payload_type| {
             let extensions = ExtensionIds::default();
-            Some(SendParameters { mid: String::new(), payload_type, extensions })
+            Some(SendParameters {
+                mid: String::new(),
+                payload_type,
+                extensions,
+            })
         };
-        let ssrcs = Ssrcs { audio: 1, layers: [2, 3, 4] };
-        let mut publisher = Publisher::new(Clips::committed(), ssrcs, parameters(96), parameters(111), start);
+        let ssrcs = Ssrcs {
+            audio: 1,
+            layers: [2, 3, 4],
+        };
+        let mut publisher = Publisher::new(
+            Clips::committed(),
+            ssrcs,
+            parameters(96),
+            parameters(111),
+            start,
+        );
         let mut receiver = Receiver::new(DecodeThread::start(), Clips::committed(), 9, start);
         receiver.apply(&Remote::parse(OFFER).unwrap(), |_, _| None);
         let (mut now, mut feedback) = (start, Vec::new());
@@ -387,9 +491,18 @@ mod tests {
     fn an_untouched_stream_breaks_no_rule_and_is_decoded_to_the_last_frame() {
         let (report, _) = forward(3, |_| true);
         let video = report[0].video.as_ref().unwrap();
-        assert_eq!((report[0].violations.as_slice(), report[1].violations.as_slice()), (&[][..], &[][..]));
+        assert_eq!(
+            (
+                report[0].violations.as_slice(),
+                report[1].violations.as_slice()
+            ),
+            (&[][..], &[][..])
+        );
         assert_eq!((video.frames, video.decoded, video.numbered), (90, 90, 90));
-        assert_eq!((video.width, video.height, video.numbers_missed), (320, 180, 0));
+        assert_eq!(
+            (video.width, video.height, video.numbers_missed),
+            (320, 180, 0)
+        );
         assert!(video.longest_gap_ms <= 34);
         let audio = report[1].audio.as_ref().unwrap();
         assert_eq!((report[1].packets, audio.recognised), (150, 150));
@@ -407,14 +520,25 @@ mod tests {
         assert_eq!(report[0].lost, 1);
         assert!(video.nacks >= 1 && video.plis >= 1);
         assert_eq!(report[0].violations, []);
-        let is = |name: &str| feedback.iter().any(|packet| format!("{packet:?}").contains(name));
+        let is = |name: &str| {
+            feedback
+                .iter()
+                .any(|packet| format!("{packet:?}").contains(name))
+        };
         assert!(is("TransportLayerNack") && is("PictureLossIndication") && is("ReceiverReport"));
     }
 
     #[test]
     fn packets_of_an_unknown_ssrc_are_counted_and_change_nothing() {
-        let mut receiver = Receiver::new(DecodeThread::start(), Clips::committed(), 9, Instant::now());
+        let mut receiver =
+            Receiver::new(DecodeThread::start(), Clips::committed(), 9, Instant::now());
         receiver.handle_rtp(&Packet::default(), Instant::now());
-        assert_eq!((receiver.unbound_packets(), receiver.report(Instant::now()).len()), (1, 0));
+        assert_eq!(
+            (
+                receiver.unbound_packets(),
+                receiver.report(Instant::now()).len()
+            ),
+            (1, 0)
+        );
     }
 }

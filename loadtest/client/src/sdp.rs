@@ -22,7 +22,8 @@ pub struct ExtensionIds {
 
 const MID: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
 const RID: &str = "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id";
-const TRANSPORT_CC: &str = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
+const TRANSPORT_CC: &str =
+    "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
 const AUDIO_LEVEL: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
 
 /// The participant's own end.
@@ -101,14 +102,31 @@ impl RemoteMedia {
 
     /// The payload type of a codec, by its name in any case.
     pub fn payload_type(&self, codec: &str) -> Option<u8> {
-        let same = |name: &str| name.split('/').next().is_some_and(|name| name.eq_ignore_ascii_case(codec));
-        self.codecs.iter().find(|(_, name)| same(name)).map(|(payload_type, _)| *payload_type)
+        let same = |name: &str| {
+            name.split('/')
+                .next()
+                .is_some_and(|name| name.eq_ignore_ascii_case(codec))
+        };
+        self.codecs
+            .iter()
+            .find(|(_, name)| same(name))
+            .map(|(payload_type, _)| *payload_type)
     }
 
     /// The ids of the extensions that this crate knows.
     pub fn extension_ids(&self) -> ExtensionIds {
-        let id = |name: &str| self.extensions.iter().find(|(_, uri)| *uri == name).map(|(id, _)| *id);
-        ExtensionIds { mid: id(MID), rid: id(RID), transport_cc: id(TRANSPORT_CC), audio_level: id(AUDIO_LEVEL) }
+        let id = |name: &str| {
+            self.extensions
+                .iter()
+                .find(|(_, uri)| *uri == name)
+                .map(|(id, _)| *id)
+        };
+        ExtensionIds {
+            mid: id(MID),
+            rid: id(RID),
+            transport_cc: id(TRANSPORT_CC),
+            audio_level: id(AUDIO_LEVEL),
+        }
     }
 
     /// Audio or video, `None` for the data channel.
@@ -131,7 +149,12 @@ impl Remote {
                 let kind = words.next().unwrap_or_default().to_owned();
                 let rejected = words.next() == Some("0");
                 // Without a direction attribute an m-line is sendrecv (RFC 8866 §6.7).
-                remote.media.push(RemoteMedia { kind, rejected, direction: "sendrecv".into(), ..Default::default() });
+                remote.media.push(RemoteMedia {
+                    kind,
+                    rejected,
+                    direction: "sendrecv".into(),
+                    ..Default::default()
+                });
             } else if let Some(attribute) = line.strip_prefix("a=") {
                 remote.attribute(attribute);
             }
@@ -148,7 +171,9 @@ impl Remote {
             "setup" => self.setup = value.to_owned(),
             "candidate" => self.candidates.push(value.to_owned()),
             "fingerprint" => {
-                self.fingerprint = value.split_once(' ').map(|(algorithm, hash)| (algorithm.into(), hash.into()));
+                self.fingerprint = value
+                    .split_once(' ')
+                    .map(|(algorithm, hash)| (algorithm.into(), hash.into()));
             }
             _ => {}
         }
@@ -166,12 +191,19 @@ impl RemoteMedia {
             "sendrecv" | "sendonly" | "recvonly" | "inactive" => self.direction = name.to_owned(),
             "msid" => self.msid = Some((first.to_owned(), rest.to_owned())),
             "rtpmap" => {
-                self.codecs.extend(first.parse().ok().map(|payload_type: u8| (payload_type, rest.to_owned())));
+                self.codecs.extend(
+                    first
+                        .parse()
+                        .ok()
+                        .map(|payload_type: u8| (payload_type, rest.to_owned())),
+                );
             }
             "extmap" => {
                 // The id may carry a direction: `3/recvonly`.
                 let id = first.split('/').next().and_then(|id| id.parse().ok());
-                self.extensions.extend(id.map(|id: u8| (id, rest.split(' ').next().unwrap_or_default().to_owned())));
+                self.extensions.extend(
+                    id.map(|id: u8| (id, rest.split(' ').next().unwrap_or_default().to_owned())),
+                );
             }
             "ssrc" => match first.parse() {
                 Ok(ssrc) if !self.ssrcs.contains(&ssrc) => self.ssrcs.push(ssrc),
@@ -194,7 +226,10 @@ impl Local {
         sdp.push_str(
             "a=rtpmap:111 opus/48000/2\r\na=rtcp-fb:111 transport-cc\r\na=fmtp:111 minptime=10;useinbandfec=1;usedtx=1\r\n",
         );
-        let _ = write!(sdp, "a=extmap:1 {AUDIO_LEVEL}\r\na=extmap:3 {TRANSPORT_CC}\r\na=extmap:4 {MID}\r\n");
+        let _ = write!(
+            sdp,
+            "a=extmap:1 {AUDIO_LEVEL}\r\na=extmap:3 {TRANSPORT_CC}\r\na=extmap:4 {MID}\r\n"
+        );
         if self.audio_track.is_some() {
             let _ = write!(sdp, "a=ssrc:{audio_ssrc} cname:{}\r\n", self.stream_id);
         }
@@ -202,9 +237,14 @@ impl Local {
         sdp.push_str(direction(self.video_track.is_some(), true));
         self.own_msid(&mut sdp, self.video_track.as_deref());
         sdp.push_str(VP8_LINES_96);
-        let _ = write!(sdp, "a=extmap:3 {TRANSPORT_CC}\r\na=extmap:4 {MID}\r\na=extmap:10 {RID}\r\n");
+        let _ = write!(
+            sdp,
+            "a=extmap:3 {TRANSPORT_CC}\r\na=extmap:4 {MID}\r\na=extmap:10 {RID}\r\n"
+        );
         if self.video_track.is_some() {
-            sdp.push_str("a=rid:f send\r\na=rid:h send\r\na=rid:q send\r\na=simulcast:send f;h;q\r\n");
+            sdp.push_str(
+                "a=rid:f send\r\na=rid:h send\r\na=rid:q send\r\na=simulcast:send f;h;q\r\n",
+            );
         }
         self.channel_lines(&mut sdp, "2", "actpass");
         sdp
@@ -213,7 +253,12 @@ impl Local {
     /// The answer to an offer of the focus: takes what it sends (VP8 and Opus, without RTX), goes on sending what it was
     /// sending, and is the DTLS client.
     pub fn answer(&self, offer: &Remote) -> String {
-        let mids: Vec<_> = offer.media.iter().filter(|m| !m.rejected).map(|media| media.mid.as_str()).collect();
+        let mids: Vec<_> = offer
+            .media
+            .iter()
+            .filter(|m| !m.rejected)
+            .map(|media| media.mid.as_str())
+            .collect();
         let mut sdp = self.session_lines(&mids.join(" "));
         for media in &offer.media {
             match media.media_kind() {
@@ -227,10 +272,20 @@ impl Local {
     fn answer_media(&self, sdp: &mut String, media: &RemoteMedia, kind: Kind) {
         let codec = if kind == Kind::Audio { "opus" } else { "VP8" };
         let Some(payload_type) = media.payload_type(codec).filter(|_| !media.rejected) else {
-            let _ = write!(sdp, "m={} 0 UDP/TLS/RTP/SAVPF 0\r\nc=IN IP4 0.0.0.0\r\na=mid:{}\r\na=inactive\r\n", media.kind, media.mid);
+            let _ = write!(
+                sdp,
+                "m={} 0 UDP/TLS/RTP/SAVPF 0\r\nc=IN IP4 0.0.0.0\r\na=mid:{}\r\na=inactive\r\n",
+                media.kind, media.mid
+            );
             return;
         };
-        self.media_lines(sdp, &media.kind, &media.mid, &payload_type.to_string(), "active");
+        self.media_lines(
+            sdp,
+            &media.kind,
+            &media.mid,
+            &payload_type.to_string(),
+            "active",
+        );
         // Only the m-lines of its own offer carry what it sends.
         let track = match media.mid.as_str() {
             "0" => self.audio_track.as_deref(),
@@ -242,7 +297,11 @@ impl Local {
         if sends {
             self.own_msid(sdp, track);
         }
-        let _ = write!(sdp, "a=rtpmap:{payload_type} {}\r\n", media.codecs[&payload_type]);
+        let _ = write!(
+            sdp,
+            "a=rtpmap:{payload_type} {}\r\n",
+            media.codecs[&payload_type]
+        );
         let feedback: &[&str] = match kind {
             Kind::Audio => &["transport-cc"],
             Kind::Video => &["transport-cc", "ccm fir", "nack", "nack pli"],
@@ -251,7 +310,10 @@ impl Local {
             let _ = write!(sdp, "a=rtcp-fb:{payload_type} {feedback}\r\n");
         }
         if kind == Kind::Audio {
-            let _ = write!(sdp, "a=fmtp:{payload_type} minptime=10;usedtx=1;useinbandfec=1;usedtx=1\r\n");
+            let _ = write!(
+                sdp,
+                "a=fmtp:{payload_type} minptime=10;usedtx=1;useinbandfec=1;usedtx=1\r\n"
+            );
         }
         for (id, uri) in &media.extensions {
             if [MID, RID, TRANSPORT_CC, AUDIO_LEVEL].contains(&uri.as_str()) {
@@ -262,7 +324,11 @@ impl Local {
             for rid in &media.rids_received {
                 let _ = write!(sdp, "a=rid:{rid} send\r\n");
             }
-            let _ = write!(sdp, "a=simulcast:send {}\r\n", media.rids_received.join(";"));
+            let _ = write!(
+                sdp,
+                "a=simulcast:send {}\r\n",
+                media.rids_received.join(";")
+            );
         }
     }
 
@@ -283,7 +349,14 @@ impl Local {
         );
     }
 
-    fn media_lines(&self, sdp: &mut String, kind: &str, mid: &str, payload_types: &str, setup: &str) {
+    fn media_lines(
+        &self,
+        sdp: &mut String,
+        kind: &str,
+        mid: &str,
+        payload_types: &str,
+        setup: &str,
+    ) {
         let _ = write!(sdp, "m={kind} 9 UDP/TLS/RTP/SAVPF {payload_types}\r\n");
         self.transport_lines(sdp, mid, setup);
         sdp.push_str("a=rtcp:9 IN IP4 0.0.0.0\r\na=rtcp-mux\r\na=rtcp-rsize\r\n");
@@ -333,14 +406,31 @@ mod tests {
     #[test]
     fn an_offer_reads_back_as_what_was_meant() {
         let remote = Remote::parse(&local().offer(99)).unwrap();
-        assert_eq!((remote.ufrag.as_str(), remote.setup.as_str()), ("abcd", "actpass"));
+        assert_eq!(
+            (remote.ufrag.as_str(), remote.setup.as_str()),
+            ("abcd", "actpass")
+        );
         assert_eq!(remote.fingerprint, Some(("sha-256".into(), "AA:BB".into())));
-        let kinds: Vec<_> = remote.media.iter().map(|media| (media.kind.as_str(), media.mid.as_str())).collect();
-        assert_eq!(kinds, [("audio", "0"), ("video", "1"), ("application", "2")]);
+        let kinds: Vec<_> = remote
+            .media
+            .iter()
+            .map(|media| (media.kind.as_str(), media.mid.as_str()))
+            .collect();
+        assert_eq!(
+            kinds,
+            [("audio", "0"), ("video", "1"), ("application", "2")]
+        );
         assert_eq!(remote.media[0].msid, Some(("stream".into(), "mic".into())));
         assert_eq!(remote.media[0].ssrcs, [99]);
-        assert!(remote.media[1].ssrcs.is_empty(), "simulcast is bound by mid and rid alone");
-        assert!(remote.media[1].attributes.contains(&"simulcast:send f;h;q".to_owned()));
+        assert!(
+            remote.media[1].ssrcs.is_empty(),
+            "simulcast is bound by mid and rid alone"
+        );
+        assert!(
+            remote.media[1]
+                .attributes
+                .contains(&"simulcast:send f;h;q".to_owned())
+        );
         assert_eq!(remote.media[1].payload_type("vp8"), Some(96));
         assert_eq!(remote.media[1].extension_ids().rid, Some(10));
     }
@@ -359,10 +449,21 @@ mod tests {
         assert!(offer.ice_lite);
         assert_eq!(offer.media[3].ssrcs, [1234]);
         let answer = Remote::parse(&local().answer(&offer)).unwrap();
-        let directions: Vec<_> = answer.media.iter().map(|media| media.direction.as_str()).collect();
-        assert_eq!(directions, ["sendonly", "sendonly", "sendrecv", "recvonly", "inactive"]);
+        let directions: Vec<_> = answer
+            .media
+            .iter()
+            .map(|media| media.direction.as_str())
+            .collect();
+        assert_eq!(
+            directions,
+            ["sendonly", "sendonly", "sendrecv", "recvonly", "inactive"]
+        );
         assert_eq!(answer.setup, "active");
-        assert!(answer.media[1].attributes.contains(&"simulcast:send f;h;q".to_owned()));
+        assert!(
+            answer.media[1]
+                .attributes
+                .contains(&"simulcast:send f;h;q".to_owned())
+        );
         assert_eq!(answer.media[3].codecs.len(), 1, "RTX is not taken");
         assert_eq!(answer.media[3].extension_ids().mid, Some(4));
     }

@@ -56,9 +56,15 @@ impl Descriptor {
             if present & 0x80 != 0 {
                 let byte = next()?;
                 descriptor.picture_id = Some(if byte & 0x80 == 0 {
-                    PictureId { value: u16::from(byte), wide: false }
+                    PictureId {
+                        value: u16::from(byte),
+                        wide: false,
+                    }
                 } else {
-                    PictureId { value: u16::from(byte & 0x7f) << 8 | u16::from(next()?), wide: true }
+                    PictureId {
+                        value: u16::from(byte & 0x7f) << 8 | u16::from(next()?),
+                        wide: true,
+                    }
                 });
             }
             if present & 0x40 != 0 {
@@ -66,11 +72,16 @@ impl Descriptor {
             }
             if present & 0x30 != 0 {
                 let byte = next()?;
-                descriptor.temporal = (present & 0x20 != 0).then_some((byte >> 6, byte & 0x20 != 0));
+                descriptor.temporal =
+                    (present & 0x20 != 0).then_some((byte >> 6, byte & 0x20 != 0));
                 descriptor.key_index = (present & 0x10 != 0).then_some(byte & 0x1f);
             }
         }
-        if rest.is_empty() { Err(Truncated) } else { Ok((descriptor, rest)) }
+        if rest.is_empty() {
+            Err(Truncated)
+        } else {
+            Ok((descriptor, rest))
+        }
     }
 
     /// Appends the descriptor to `out`.
@@ -82,7 +93,10 @@ impl Descriptor {
         present |= if self.key_index.is_some() { 0x10 } else { 0 };
         let bit = |set: bool, mask: u8| if set { mask } else { 0 };
         out.put_u8(
-            bit(present != 0, 0x80) | bit(self.non_reference, 0x20) | bit(self.start_of_partition, 0x10) | self.partition & 0x07,
+            bit(present != 0, 0x80)
+                | bit(self.non_reference, 0x20)
+                | bit(self.start_of_partition, 0x10)
+                | self.partition & 0x07,
         );
         if present == 0 {
             return;
@@ -116,8 +130,18 @@ pub struct Payloader {
 
 impl Payloader {
     /// The first frame will carry the numbers after these.
-    pub fn new(picture_id: u16, tl0_index: u8, key_index: u8, payload_bytes_max: usize) -> Payloader {
-        Payloader { picture_id, tl0_index, key_index, payload_bytes_max }
+    pub fn new(
+        picture_id: u16,
+        tl0_index: u8,
+        key_index: u8,
+        payload_bytes_max: usize,
+    ) -> Payloader {
+        Payloader {
+            picture_id,
+            tl0_index,
+            key_index,
+            payload_bytes_max,
+        }
     }
 
     /// The payloads of the next frame, descriptor and part of the frame each, as equal in size as they can be.
@@ -134,7 +158,10 @@ impl Payloader {
         let payload = |(index, part): (usize, &[u8])| {
             let descriptor = Descriptor {
                 start_of_partition: index == 0,
-                picture_id: Some(PictureId { value: self.picture_id, wide: true }),
+                picture_id: Some(PictureId {
+                    value: self.picture_id,
+                    wide: true,
+                }),
                 tl0_index: Some(self.tl0_index),
                 temporal: Some((0, false)),
                 key_index: Some(self.key_index),
@@ -156,11 +183,24 @@ mod tests {
     #[test]
     fn parses_and_emits_the_descriptors_of_the_rfc() {
         let (descriptor, rest) = Descriptor::parse(&[0xd0, 0x80, 0x11, 0x00]).unwrap();
-        let short = Some(PictureId { value: 17, wide: false });
-        assert_eq!((descriptor.picture_id, descriptor.start_of_partition), (short, true));
+        let short = Some(PictureId {
+            value: 17,
+            wide: false,
+        });
+        assert_eq!(
+            (descriptor.picture_id, descriptor.start_of_partition),
+            (short, true)
+        );
         assert_eq!(rest, [0x00]);
-        let (descriptor, _) = Descriptor::parse(&[0x90, 0xf0, 0xff, 0xfe, 0x07, 0x64, 0x00]).unwrap();
-        assert_eq!(descriptor.picture_id, Some(PictureId { value: 0x7ffe, wide: true }));
+        let (descriptor, _) =
+            Descriptor::parse(&[0x90, 0xf0, 0xff, 0xfe, 0x07, 0x64, 0x00]).unwrap();
+        assert_eq!(
+            descriptor.picture_id,
+            Some(PictureId {
+                value: 0x7ffe,
+                wide: true
+            })
+        );
         assert_eq!(descriptor.tl0_index, Some(7));
         assert_eq!(descriptor.temporal, Some((1, true)));
         assert_eq!(descriptor.key_index, Some(4));
@@ -184,7 +224,11 @@ mod tests {
             let payloads = payloader.packetize(frame);
             let (descriptor, _) = Descriptor::parse(&payloads[0]).unwrap();
             let id = descriptor.picture_id.unwrap().value;
-            (id, descriptor.tl0_index.unwrap(), descriptor.key_index.unwrap())
+            (
+                id,
+                descriptor.tl0_index.unwrap(),
+                descriptor.key_index.unwrap(),
+            )
         };
         assert_eq!(numbers(&[0x11]), (0x7fff, 255, 31));
         assert_eq!(numbers(&[0x10]), (0, 0, 0));
@@ -195,9 +239,21 @@ mod tests {
     fn cuts_a_frame_into_parts_that_join_to_the_frame() {
         let frame: Vec<u8> = (0..250).map(|byte| byte as u8).collect();
         let payloads = Payloader::new(0, 0, 0, 106).packetize(&frame);
-        let parts: Vec<_> = payloads.iter().map(|payload| Descriptor::parse(payload).unwrap()).collect();
-        assert_eq!(parts.iter().map(|(_, part)| part.len()).collect::<Vec<_>>(), [84, 84, 82]);
-        assert_eq!(parts.iter().map(|(d, _)| d.start_of_partition).collect::<Vec<_>>(), [true, false, false]);
+        let parts: Vec<_> = payloads
+            .iter()
+            .map(|payload| Descriptor::parse(payload).unwrap())
+            .collect();
+        assert_eq!(
+            parts.iter().map(|(_, part)| part.len()).collect::<Vec<_>>(),
+            [84, 84, 82]
+        );
+        assert_eq!(
+            parts
+                .iter()
+                .map(|(d, _)| d.start_of_partition)
+                .collect::<Vec<_>>(),
+            [true, false, false]
+        );
         assert_eq!(parts.concat_parts(), frame);
     }
 
@@ -207,7 +263,9 @@ mod tests {
 
     impl ConcatParts for Vec<(Descriptor, &[u8])> {
         fn concat_parts(&self) -> Vec<u8> {
-            self.iter().flat_map(|(_, part)| part.iter().copied()).collect()
+            self.iter()
+                .flat_map(|(_, part)| part.iter().copied())
+                .collect()
         }
     }
 }
