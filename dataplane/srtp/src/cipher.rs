@@ -323,3 +323,105 @@ fn xor(into: &mut [u8], with: &[u8]) {
         *byte ^= mask;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hex<const N: usize>(text: &str) -> [u8; N] {
+        let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
+        let bytes: Vec<u8> = digits
+            .chunks(2)
+            .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
+            .collect();
+        bytes.try_into().unwrap()
+    }
+
+    /// The session key and salt of RFC 7714 §16 and §17.
+    fn gcm_of_rfc_7714(profile: Profile) -> Gcm {
+        let key: [u8; 32] = std::array::from_fn(|at| at as u8);
+        let algorithm = if profile == Profile::AeadAes256Gcm {
+            &AES_256_GCM
+        } else {
+            &AES_128_GCM
+        };
+        Gcm {
+            key: gcm_key(UnboundKey::new(algorithm, &key[..profile.key_len()])),
+            salt: *b"Quid pro quo",
+        }
+    }
+
+    const RTP_HEADER: &str = "8040f17b 8041f8d3 5501a0b2";
+    const RTP_PAYLOAD: &str =
+        "47616c6c 69612065 7374206f 6d6e6973 20646976 69736120 696e2070 61727465 73207472 6573";
+    const RTP_GCM_128: &str = "8040f17b 8041f8d3 5501a0b2 f24de3a3 fb34de6c acba861c 9d7e4bca be633bd5 0d294e6f 42a5f47a 51c7d19b
+        36de3adf 8833899d 7f27beb1 6a9152cf 765ee439 0cce";
+    const RTP_GCM_256: &str = "8040f17b 8041f8d3 5501a0b2 32b1de78 a822fe12 ef9f78fa 332e33aa b1801238 9a58e2f3 b50b2a02 76ffae0f
+        1ba63799 b87b7aa3 db36dfff d6b0f9bb 7878d7a7 6c13";
+    const RTCP: &str = "81c8000d 4d617273 4e545031 4e545032 52545020 0000042a 0000e930 4c756e61 deadbeef deadbeef deadbeef
+        deadbeef deadbeef";
+    const RTCP_GCM_128: &str = "81c8000d 4d617273 63e94885 dcdab67c a727d766 2f6b7e99 7ff5c0f7 6c06f32d c676a5f1 730d6fda 4ce09b46
+        86303ded 0bb9275b c84aa458 96cf4d2f c5abf872 45d9eade 800005d4";
+    const RTCP_GCM_256: &str = "81c8000d 4d617273 d50ae4d1 f5ce5d30 4ba297e4 7d470c28 2c3ece5d bffe0a50 a2eaa5c1 110555be 8415f658
+        c61de047 6f1b6fad 1d1eb30c 4446839f 57ff6f6c b26ac3be 800005d4";
+
+    fn check_rtp(profile: Profile, sealed: &str) {
+        let gcm = gcm_of_rfc_7714(profile);
+        let (header, payload) = (hex::<12>(RTP_HEADER), hex::<38>(RTP_PAYLOAD));
+        let (ssrc, index) = (0x5501_a0b2, ExtSeq(0xf17b));
+        let mut packet = [0; 66];
+        gcm.seal_rtp(ssrc, index, &header, &payload, &mut packet);
+        assert_eq!(packet, hex(sealed));
+        gcm.open_rtp(ssrc, index, 12, &mut packet).unwrap();
+        assert_eq!(packet[12..50], payload);
+    }
+
+    fn check_rtcp(profile: Profile, sealed: &str) {
+        let gcm = gcm_of_rfc_7714(profile);
+        let plain = hex::<52>(RTCP);
+        let mut packet = [0; 72];
+        gcm.seal_rtcp(0x4d61_7273, 0x5d4, &plain, &mut packet);
+        assert_eq!(packet, hex(sealed));
+        gcm.open_rtcp(0x4d61_7273, 0x5d4, &mut packet).unwrap();
+        assert_eq!(packet[..52], plain);
+    }
+
+    #[test]
+    fn seals_as_rfc_7714_section_16_1() {
+        check_rtp(Profile::AeadAes128Gcm, RTP_GCM_128);
+    }
+
+    #[test]
+    fn seals_as_rfc_7714_section_16_2() {
+        check_rtp(Profile::AeadAes256Gcm, RTP_GCM_256);
+    }
+
+    #[test]
+    fn seals_rtcp_as_rfc_7714_section_17_1() {
+        check_rtcp(Profile::AeadAes128Gcm, RTCP_GCM_128);
+    }
+
+    #[test]
+    fn seals_rtcp_as_rfc_7714_section_17_3() {
+        check_rtcp(Profile::AeadAes256Gcm, RTCP_GCM_256);
+    }
+
+    #[test]
+    fn makes_the_keystream_of_rfc_3711_appendix_b_2() {
+        let cm = CounterMode {
+            key: counter_mode(&hex::<16>("2B7E151628AED2A6ABF7158809CF4F3C")),
+            salt: hex("F0F1F2F3F4F5F6F7F8F9FAFBFCFD"),
+            authentication: hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, &[]),
+        };
+        let mut stream = vec![0; 0xff02 * 16];
+        cm.apply(0, 0, &mut stream);
+        let first = hex::<48>(
+            "E03EAD0935C95E80E166B16DD92B4EB4 D23513162B02D0F72A43A2FE4A5F97AB 41E95B3BB0A2E8DD477901E4FCA894C0",
+        );
+        let last = hex::<48>(
+            "EC8CDF7398607CB0F2D21675EA9EA1E4 362B7C3C6773516318A077D7FC5073AE 6A2CC3787889374FBEB4C81B17BA6C44",
+        );
+        assert_eq!(stream[..48], first);
+        assert_eq!(stream[stream.len() - 48..], last);
+    }
+}

@@ -41,3 +41,42 @@ pub(crate) fn counter_mode(key: &[u8]) -> EncryptingKey {
         .and_then(EncryptingKey::ctr)
         .expect("a master key has exactly its profile's length")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Profile;
+
+    #[test]
+    fn derives_the_keys_of_rfc_3711_appendix_b_3() {
+        let master = MasterKey::new(
+            Profile::Aes128CmHmacSha1_80,
+            &0xE1F9_7A0D_3E01_8BE0_D64F_A32C_06DE_4139_u128.to_be_bytes(),
+            &0x0EC6_75AD_498A_FEEB_B696_0B3A_ABE6_u128.to_be_bytes()[2..],
+        )
+        .unwrap();
+        let key: [u8; 16] = derive(&master, Label::RtpEncryption);
+        let salt: [u8; 14] = derive(&master, Label::RtpSalt);
+        let authentication: [u8; 94] = derive(&master, Label::RtpAuthentication);
+        assert_eq!(
+            key,
+            0xC61E_7A93_744F_39EE_1073_4AFE_3FF7_A087_u128.to_be_bytes()
+        );
+        assert_eq!(
+            salt,
+            0x30CB_BC08_863D_8C85_D49D_B34A_9AE1_u128.to_be_bytes()[2..]
+        );
+        assert_eq!(
+            authentication[..16],
+            0xCEBE_321F_6FF7_716B_6FD4_AB49_AF25_6A15_u128.to_be_bytes()
+        );
+        assert_eq!(
+            authentication[16..32],
+            0x6D38_BAA4_8F0A_0ACF_3C34_E235_9E6C_DBCE_u128.to_be_bytes()
+        );
+        assert_eq!(
+            authentication[32..48],
+            0xE049_646C_43D9_327A_D175_578E_F722_7098_u128.to_be_bytes()
+        );
+    }
+}

@@ -108,13 +108,14 @@ impl Receiver {
 
 /// The index that a packet has when its source last reached `highest` (RFC 3711 appendix A).
 ///
-/// Numbers from before the first turn do not exist, and those from after the last one need a new key.
+/// There is nothing before the first turn: there a number more than half a turn away is one further on, as libsrtp has it. After
+/// the last turn a new key is needed.
 fn nearest(highest: ExtSeq, seq: Seq) -> Result<ExtSeq, Error> {
     const HALF: u16 = 0x8000;
     let (roll_over, local) = (highest.roll_over(), highest.seq().0);
     let guess = if local < HALF {
         if seq.0.saturating_sub(local) > HALF {
-            roll_over.checked_sub(1).ok_or(Error::TooOld)?
+            roll_over.saturating_sub(1)
         } else {
             roll_over
         }
@@ -150,7 +151,7 @@ mod tests {
             (5, 32767, 65535, Ok(5)),
             (5, 32768, 0, Ok(5)),
             (5, 32769, 0, Ok(6)),
-            (0, 0, 65535, Err(Error::TooOld)),
+            (0, 0, 65535, Ok(0)),
             (u32::MAX, 65535, 0, Err(Error::KeyExhausted)),
         ] {
             let guess = nearest(ExtSeq::new(roll_over, Seq(highest)), Seq(seq));
