@@ -12,6 +12,8 @@ pub const SECTIONS_MAX: usize = 512;
 pub const RIDS_MAX: usize = 8;
 /// Payload types listed in one section; there are no more than 128.
 pub const CODECS_MAX: usize = 128;
+/// Bytes of one codec's parameters, which are repeated in every own section. H.264 has about 70.
+pub const FMTP_BYTES_MAX: usize = 512;
 /// Header extensions listed in one section; a one-byte header has 14, a two-byte header 255.
 pub const EXTENSIONS_MAX: usize = 64;
 /// Synchronisation sources listed in one section.

@@ -14,7 +14,8 @@ use super::{
     Rid, SdpError, Section, SectionKind, SendOrReceive, Setup, SimulcastLayer, SsrcGroup,
 };
 use crate::limits::{
-    CANDIDATES_MAX, CODECS_MAX, EXTENSIONS_MAX, RIDS_MAX, SDP_BYTES_MAX, SECTIONS_MAX, SSRCS_MAX,
+    CANDIDATES_MAX, CODECS_MAX, EXTENSIONS_MAX, FMTP_BYTES_MAX, RIDS_MAX, SDP_BYTES_MAX,
+    SECTIONS_MAX, SSRCS_MAX,
 };
 
 /// Reads a session description.
@@ -45,6 +46,7 @@ pub(super) fn description(text: &str) -> Result<Description, SdpError> {
             (words.next() == Some("BUNDLE")).then(|| {
                 words
                     .filter(|mid| is_token(mid))
+                    .take(SECTIONS_MAX)
                     .map(str::to_owned)
                     .collect()
             })
@@ -316,7 +318,10 @@ fn codecs(formats: &[String], attributes: &[Attribute]) -> Vec<CodecDescription>
         }
     }
     for value in all(attributes, "fmtp").take(CODECS_MAX) {
-        let Some((number, parameters)) = value.split_once(' ') else {
+        let Some((number, parameters)) = value
+            .split_once(' ')
+            .filter(|(_, parameters)| parameters.len() <= FMTP_BYTES_MAX)
+        else {
             continue;
         };
         if let Some(codec) = codecs

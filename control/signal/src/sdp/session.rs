@@ -219,6 +219,9 @@ impl Session {
 
     /// The track does not exist any more and is not advertised to the participant any more: stops it and lets another track have
     /// its section, once the participant has agreed that nothing is sent there.
+    ///
+    /// In a section that is used again, a browser's `MediaStreamTrack` keeps the id of the section's first track (seen in Chromium
+    /// 156): who binds media to metadata does it by `a=msid`, as the reference client does, or by the section, not by that id.
     pub fn forget_track(&mut self, key: u32) {
         self.wishes.remove(&key);
         self.release_lines();
