@@ -58,6 +58,12 @@ pub(crate) fn units(duration: Duration, clock_rate: u32) -> i64 {
     i64::try_from(units).unwrap_or(i64::MAX / 4)
 }
 
+/// A time since 1970 in NTP format, which counts from 1900 (RFC 5905 §6).
+pub(crate) fn wall_clock(unix_time: Duration) -> u64 {
+    const SECONDS_TO_1970: u64 = 2_208_988_800;
+    ntp(unix_time).wrapping_add(SECONDS_TO_1970 << 32)
+}
+
 /// A duration in NTP format.
 pub(crate) fn ntp(duration: Duration) -> u64 {
     let fraction = (u64::from(duration.subsec_nanos()) << 32) / 1_000_000_000;
@@ -120,5 +126,6 @@ mod tests {
     #[test]
     fn wall_clock_has_32_bits_of_fraction() {
         assert_eq!(ntp(Duration::from_millis(1500)), 0x0000_0001_8000_0000);
+        assert_eq!(wall_clock(Duration::ZERO), 0x83aa_7e80_0000_0000);
     }
 }

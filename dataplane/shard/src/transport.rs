@@ -31,6 +31,9 @@ pub(crate) struct Transport {
     /// The SSRC of this end in reports.
     pub(crate) report_ssrc: u32,
     pub(crate) report_due: Option<Instant>,
+    /// From the participant's wall clock to the shard's, by its first sender report. One for all its tracks, so that they
+    /// stay in step, and nobody learns how its clock is set.
+    pub(crate) clock_shift: Option<u64>,
     /// First and last of what waits for `flush`.
     pub(crate) queue: (u32, u32),
     pub(crate) resends: u32,
@@ -82,6 +85,7 @@ impl Transport {
             feedback: Feedback::new(),
             report_ssrc,
             report_due: None,
+            clock_shift: None,
             queue: (NONE, NONE),
             resends: 0,
             used_ssrcs: Vec::new(),

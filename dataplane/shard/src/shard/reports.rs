@@ -93,7 +93,7 @@ impl Shard {
         }
     }
 
-    /// The publisher's own wall clock, with the subscription's numbers: tracks of one publisher stay in step.
+    /// The publisher's time on the shard's wall clock, with the subscription's numbers.
     fn send_sender_report(&mut self, transport: u32, index: u32, now: Instant) {
         let Some(of) = self.subscriptions.get(index) else { return };
         let Some(info) = self.sender_info(of, now) else { return };
@@ -115,9 +115,11 @@ impl Shard {
         let offset = of.rewriter.timestamp_offset()?;
         let source = find_source(&self.tracks, &self.sources, of, of.rewriter.source()?)?;
         let report = source.sender_report?;
+        let publisher = self.tracks.get(of.track)?.transport;
+        let shift = self.transports.get(publisher)?.clock_shift?;
         let since = now.saturating_duration_since(report.arrival);
         Some(SenderInfo {
-            ntp: report.ntp.wrapping_add(timing::ntp(since)),
+            ntp: report.ntp.wrapping_add(shift).wrapping_add(timing::ntp(since)),
             rtp_time: report.rtp.add(offset).add(timing::units(since, source.clock_rate) as u32),
             packet_count: of.packets,
             octet_count: of.octets,

@@ -12,7 +12,7 @@ use crate::limits::{NACK_LIST_MAX, RESENDS_PER_BATCH};
 use crate::shard::Shard;
 use crate::shard::forward::find_source;
 use crate::shard::media::drop_reason;
-use crate::timing::ReportedTime;
+use crate::timing::{self, ReportedTime};
 use crate::transport::Feeds;
 use crate::tx::{Again, Waiting};
 
@@ -67,7 +67,9 @@ impl Shard {
     }
 
     fn sender_report(&mut self, transport: u32, report: &SenderReport<'_>, now: Instant) {
-        let Some(of) = self.transports.get(transport) else { return };
+        let wall_clock = timing::wall_clock(self.unix_time + now.saturating_duration_since(self.epoch));
+        let Some(of) = self.transports.get_mut(transport) else { return };
+        of.clock_shift.get_or_insert(wall_clock.wrapping_sub(report.info.ntp));
         let stream = of.streams.iter().find(|stream| stream.ssrc == report.ssrc);
         let Some(Feeds::Source(source)) = stream.map(|stream| stream.feeds) else { return };
         if let Some(source) = self.sources.get_mut(source) {
