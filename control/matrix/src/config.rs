@@ -15,7 +15,7 @@ pub struct Config {
     pub store_path: PathBuf,
     /// Encrypts the stores. `None` leaves them readable to whoever reads the files.
     pub store_passphrase: Option<Secret>,
-    /// Device id to use when the store holds none yet. `None` lets the homeserver choose one at a login by password.
+    /// Device id to log in as when the store holds none yet. `None` takes a random one at a login by password.
     ///
     /// Clients call the focus by user id *and* device id, so operators usually fix it.
     pub device_id: Option<String>,

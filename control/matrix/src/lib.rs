@@ -9,18 +9,27 @@
 //! | file | what it is |
 //! |---|---|
 //! | `config` | what an operator says: homeserver, account, store |
+//! | `device` | what the focus holds to send, and how it comes to be |
 //! | `error` | what can go wrong, by whose fault |
 //! | `incoming` | what the focus is told |
 //! | `session` | login, and the same device again after a restart |
-//! | `sync` | the loop, its back-off and the filter |
-//! | `rooms` | a sync response to call state and membership; invitations |
+//! | `sync` | the loop and its back-off |
+//! | `rooms` | room events to what the focus is told; the filter |
+//! | `invitations` | joining rooms |
 //! | `outbox` | sending, in order per device, over outages |
 #![recursion_limit = "256"]
 
+mod backoff;
 mod config;
 mod device;
 mod error;
 mod incoming;
+mod invitations;
+mod outbox;
+mod rooms;
+mod session;
+mod short;
+mod sync;
 
 pub use config::{Config, InvitePolicy, Login, Secret};
 pub use device::{Device, connect};
