@@ -416,7 +416,7 @@ fn checklist_29_the_participant_may_publish_on_a_section_of_the_focus() {
     negotiate(&mut session, &mut browser);
     let index = browser.sections.len() - 1;
     let camera = with_direction(&browser.sections[index], "sendrecv")
-        + "a=msid:late camera\r\na=ssrc:77 cname:me\r\n";
+        + "a=msid:late camera\r\na=ssrc-group:FID 77 78\r\na=ssrc:77 cname:me\r\na=ssrc:78 cname:me\r\n";
     browser.sections[index] = camera;
     let answer = session
         .handle_offer(&browser.offer())
@@ -432,7 +432,10 @@ fn checklist_29_the_participant_may_publish_on_a_section_of_the_focus() {
         ("w0", "camera", true)
     );
     assert!(camera.rids.is_empty());
-    assert_eq!(camera.ssrcs, [77]);
+    assert_eq!(
+        (camera.ssrcs.as_slice(), camera.rtx_ssrcs.as_slice()),
+        (&[77][..], &[78][..])
+    );
     assert_eq!(session.sending().len(), 1);
     // The focus stops: the participant's camera stays.
     session.stop_track(1);

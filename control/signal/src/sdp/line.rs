@@ -59,6 +59,7 @@ pub(super) struct RemoteMedia {
     pub(super) track_id: String,
     pub(super) rids: Vec<PublishedRid>,
     pub(super) ssrcs: Vec<u32>,
+    pub(super) rtx_ssrcs: Vec<u32>,
 }
 
 /// Whether a section is in the bundle.
@@ -197,7 +198,20 @@ impl Line {
                 remote.track_id = self.mid.clone();
             }
             remote.rids = sent_rids(section);
-            remote.ssrcs = section.ssrcs.clone();
+            let groups = section
+                .ssrc_groups
+                .iter()
+                .filter(|group| group.semantics == "FID");
+            remote.rtx_ssrcs = groups
+                .filter_map(|group| group.ssrcs.get(1))
+                .copied()
+                .collect();
+            remote.ssrcs = section
+                .ssrcs
+                .iter()
+                .filter(|ssrc| !remote.rtx_ssrcs.contains(ssrc))
+                .copied()
+                .collect();
         }
     }
 

@@ -7,6 +7,7 @@
 //! RFC 8866 (SDP), RFC 9429 (JSEP), RFC 8843 (BUNDLE), RFC 8853 and 8851 (simulcast, rid), RFC 8839 (ICE), RFC 8842 (DTLS),
 //! RFC 8841 (SCTP), RFC 8285 (extmap), RFC 8830 (msid).
 
+mod agreed;
 pub mod candidate;
 pub mod codec;
 pub mod description;

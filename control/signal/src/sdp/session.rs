@@ -11,9 +11,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::codec::SessionCodecs;
-use super::extension::SessionExtensions;
-use super::line::{Bundled, Line, Maker, Purpose};
+use super::agreed::Agreed;
+use super::line::{Line, Maker, Purpose};
 use super::parse::is_token;
 use super::write::{self, Body, Head, Role};
 use super::{
@@ -38,17 +37,6 @@ pub struct Session {
     /// What holds if the outstanding offer is answered. Rolling back is dropping it.
     pending: Option<Vec<Line>>,
     wishes: BTreeMap<u32, Wish>,
-}
-
-/// What the participant's descriptions have settled.
-#[derive(Debug, Clone, Default)]
-struct Agreed {
-    lines: Vec<Line>,
-    codecs: SessionCodecs,
-    extensions: SessionExtensions,
-    extmap_allow_mixed: bool,
-    /// Track id to the stream id it was first seen with.
-    first_streams: BTreeMap<String, String>,
 }
 
 /// A track that the conference has asked to be sent at some time.
@@ -187,6 +175,7 @@ impl Session {
                 codecs: line.mappings(),
                 extensions: ExtensionIds::of(&line.extmaps),
                 ssrcs: remote.ssrcs.clone(),
+                rtx_ssrcs: remote.rtx_ssrcs.clone(),
                 active: remote.sends,
             })
         });
@@ -442,71 +431,6 @@ impl Session {
             })
             .collect();
         write::description(&head, &bodies)
-    }
-}
-
-impl Agreed {
-    fn take_offer(&mut self, offer: &Description) -> Result<(), SdpError> {
-        if offer.sections.len() < self.lines.len() {
-            return Err(SdpError::Sections);
-        }
-        let mut seen = BTreeSet::new();
-        let mut has_data_channel = false;
-        for (index, section) in offer.sections.iter().enumerate() {
-            let mid = section
-                .mid
-                .as_deref()
-                .filter(|mid| seen.insert(*mid))
-                .ok_or(SdpError::Mid)?;
-            // Without any bundle the first section has the transport to itself.
-            let bundled = Bundled(
-                offer.bundle.iter().any(|member| member == mid)
-                    || (offer.bundle.is_empty() && index == 0),
-            );
-            match self.lines.get_mut(index) {
-                Some(line) if line.mid == mid => {
-                    line.check_kind(section)?;
-                    line.take_offer(section, bundled);
-                }
-                // A rejected section's place can be taken by a new one (RFC 9429 §5.2.2).
-                Some(line) if line.rejected => *line = Line::offered(section, mid, bundled),
-                Some(_) => return Err(SdpError::Sections),
-                None => self.lines.push(Line::offered(section, mid, bundled)),
-            }
-            let line = &mut self.lines[index];
-            if line.purpose == Purpose::DataChannel && !line.rejected {
-                if has_data_channel {
-                    line.reject();
-                }
-                has_data_channel = true;
-            }
-            if !line.rejected {
-                self.codecs.learn(&section.codecs, &line.codecs);
-                self.extensions.learn(&section.extmaps);
-            }
-        }
-        self.extmap_allow_mixed = offer.extmap_allow_mixed;
-        self.learn_streams();
-        Ok(())
-    }
-
-    /// Notes the first stream id of every track, for as long as a section speaks of the track.
-    fn learn_streams(&mut self) {
-        let named = self
-            .lines
-            .iter()
-            .map(|line| &line.remote)
-            .filter(|remote| remote.has_sent);
-        let named: BTreeMap<&str, &str> = named
-            .map(|remote| (remote.track_id.as_str(), remote.stream_id.as_str()))
-            .collect();
-        self.first_streams
-            .retain(|track_id, _| named.contains_key(track_id.as_str()));
-        for (track_id, stream_id) in named {
-            self.first_streams
-                .entry(track_id.to_owned())
-                .or_insert_with(|| stream_id.to_owned());
-        }
     }
 }
 

@@ -67,8 +67,10 @@ pub struct Published {
     pub codecs: Vec<CodecMapping>,
     /// Header extensions in what the participant sends.
     pub extensions: ExtensionIds,
-    /// Sources of `a=ssrc` lines; empty with simulcast.
+    /// Sources of `a=ssrc` lines, without those of retransmissions; empty with simulcast.
     pub ssrcs: Vec<u32>,
+    /// Sources of retransmissions, each for the source at its place in `ssrcs` as far as groups were said.
+    pub rtx_ssrcs: Vec<u32>,
     /// Whether the participant sends now; otherwise the track is to be unpublished.
     pub active: bool,
 }
