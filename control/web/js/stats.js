@@ -17,8 +17,12 @@ export class Sampler {
     const outbound = [];
     let roundTripMs = null;
     for (const stats of report.values()) {
-      if (stats.type === "inbound-rtp" && stats.mid !== undefined) inbound.set(stats.mid, this.#inbound(stats));
-      else if (stats.type === "outbound-rtp") outbound.push(this.#outbound(stats));
+      if (stats.type === "inbound-rtp" && stats.mid !== undefined) {
+        // A section that the focus has used before may still have figures of its former stream.
+        const newest = !(inbound.get(stats.mid)?.lastPacketAt > (stats.lastPacketReceivedTimestamp ?? 0));
+        if (newest) inbound.set(stats.mid, this.#inbound(stats));
+      }
+      if (stats.type === "outbound-rtp") outbound.push(this.#outbound(stats));
       else if (stats.type === "candidate-pair" && stats.nominated && stats.currentRoundTripTime !== undefined) {
         roundTripMs = stats.currentRoundTripTime * 1000;
       }
@@ -30,6 +34,7 @@ export class Sampler {
     return {
       mid: stats.mid,
       kind: stats.kind,
+      lastPacketAt: stats.lastPacketReceivedTimestamp ?? 0,
       width: stats.frameWidth ?? 0,
       height: stats.frameHeight ?? 0,
       framesPerSecond: stats.framesPerSecond ?? 0,
