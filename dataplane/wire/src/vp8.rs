@@ -125,7 +125,8 @@ impl Descriptor {
         Some(descriptor)
     }
 
-    /// Bytes that [`Self::emit`] writes.
+    /// Bytes that [`Self::emit`] writes, at least one.
+    #[expect(clippy::len_without_is_empty, reason = "a descriptor is never empty")]
     pub const fn len(&self) -> usize {
         let id = match self.picture_id {
             None => 0,

@@ -109,7 +109,7 @@ impl<'a> Fir<'a> {
     pub(super) fn parse(body: &'a [u8]) -> Result<Self, Error> {
         let mut reader = Reader::new(body);
         let (sender_ssrc, _) = sender_and_media(&mut reader)?;
-        if reader.rest().len() % 8 != 0 {
+        if !reader.rest().len().is_multiple_of(8) {
             return Err(Error::BadLength);
         }
         Ok(Self {
