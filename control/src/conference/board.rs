@@ -66,9 +66,4 @@ impl Board {
     pub(super) fn is_taken(&self, stream_id: &str, owner: &ParticipantId) -> bool {
         self.streams.get(stream_id).is_some_and(|(other, _)| other != owner)
     }
-
-    #[cfg(test)]
-    pub(super) fn is_empty(&self) -> bool {
-        self.streams.is_empty() && self.tracks.is_empty()
-    }
 }

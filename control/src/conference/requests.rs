@@ -71,7 +71,7 @@ impl Conference {
             leg.send_error("M_INVALID_PARAM", "a participant's own track cannot be subscribed to", SUBSCRIPTION, shared);
         }
         let wanted_max = shared.settings.limits.subscriptions_per_participant_max;
-        if leg.subscriptions.handle_request(subscribe, unsubscribe, wanted_max).is_err() {
+        if leg.subscriptions.handle_request(subscribe, unsubscribe, wanted_max, board).is_err() {
             shared.refuse(Refusal::TooManySubscriptions);
             leg.send_error("M_LIMIT_EXCEEDED", "too many subscriptions", SUBSCRIPTION, shared);
         }

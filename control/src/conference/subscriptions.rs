@@ -21,7 +21,8 @@ use super::{
 /// The subscriptions of one participant.
 #[derive(Debug, Default)]
 pub(super) struct Subscriptions {
-    /// What it asked for. A track that does not exist yet is remembered.
+    /// What it asked for. A track that does not exist is remembered: it may come, or come back before the participant has
+    /// been told that it was gone.
     wanted: BTreeMap<TrackName, Option<Size>>,
     active: BTreeMap<TrackId, Subscription>,
     /// Tracks that still exist and have a section that waits for them, although they are not wanted now.
@@ -56,9 +57,13 @@ impl Subscriptions {
         subscribe: Vec<TrackRequest>,
         unsubscribe: &[TrackName],
         wanted_max: usize,
+        board: &Board,
     ) -> Result<(), TableFull> {
         for name in unsubscribe {
             self.wanted.remove(name);
+        }
+        if self.wanted.len() + subscribe.len() > wanted_max {
+            self.wanted.retain(|name, _| board.track(name).is_some());
         }
         let mut result = Ok(());
         for request in subscribe {
@@ -114,22 +119,15 @@ impl Subscriptions {
 
     /// Lets go of tracks that exist no more. The shard has ended their subscriptions together with them.
     fn drop_gone(&mut self, exists: &BTreeMap<TrackId, &Advertised>, session: &mut Session) {
-        let Self { wanted, active, paused } = self;
-        active.retain(|track, subscription| {
-            let stays = exists.contains_key(track);
-            if !stays {
-                session.forget_track(track.0);
-                wanted.remove(&subscription.name);
-            }
-            stays
-        });
-        paused.retain(|track| {
+        let mut stays = |track: &TrackId| {
             let stays = exists.contains_key(track);
             if !stays {
                 session.forget_track(track.0);
             }
             stays
-        });
+        };
+        self.active.retain(|track, _| stays(track));
+        self.paused.retain(|track| stays(track));
     }
 
     /// Brings the shard in line with what has been agreed; to be called after every description from the participant.
@@ -155,11 +153,6 @@ impl Subscriptions {
                 (Some(_), Phase::Forwarding { .. }) | (None, Phase::Asked) => {}
             }
         }
-    }
-
-    #[cfg(test)]
-    pub(super) fn forwarded(&self) -> usize {
-        self.active.values().filter(|subscription| subscription.phase != Phase::Asked).count()
     }
 }
 

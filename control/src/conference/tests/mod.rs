@@ -1,1 +1,13 @@
-//! Stories of calls.
+//! Stories of calls. What proves a point of the compatibility checklist names its number.
+
+mod client;
+mod hostile;
+mod join;
+mod leave;
+mod mute;
+mod random;
+mod renegotiate;
+mod see;
+mod share;
+mod subscribe;
+mod world;
