@@ -159,8 +159,9 @@ pub const NACK_AGE_MAX: Duration = Duration::from_secs(1);
 
 // ── Reports ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-/// Transport-wide feedback goes out this often while packets come. 50 to 100 ms is what estimators are tuned for.
-pub const FEEDBACK_INTERVAL: Duration = Duration::from_millis(100);
+/// Transport-wide feedback goes out this long after the first packet that it speaks of. 50 to 100 ms between two is what
+/// estimators are tuned for, and a slow stream adds its own interval.
+pub const FEEDBACK_INTERVAL: Duration = Duration::from_millis(75);
 
 /// Packets of one feedback message; more are sent in another one.
 pub const FEEDBACK_PACKETS_MAX: usize = 400;

@@ -1,0 +1,199 @@
+//! What must hold for every subscriber, whatever happened upstream. Written from the rules, not from the code: it reads the
+//! bytes that arrived and knows only which packets the publishers made.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::media::Identity;
+use super::{Received, Subscribed, World};
+
+/// Extends numbers over their wraps in order of arrival, and sorts by them.
+pub fn in_order<'a>(packets: impl Iterator<Item = &'a Received>) -> Vec<(u64, &'a Received)> {
+    let mut arrived: Vec<&Received> = packets.collect();
+    arrived.sort_by_key(|packet| packet.at);
+    let mut highest = None;
+    let mut extended = Vec::new();
+    for packet in arrived {
+        let seq = match highest {
+            None => 0x1_0000 + u64::from(packet.seq),
+            Some(highest) => {
+                let step = packet.seq.wrapping_sub(highest as u16) as i16;
+                (highest as i64 + i64::from(step)) as u64
+            }
+        };
+        highest = highest.max(Some(seq));
+        extended.push((seq, packet));
+    }
+    extended.sort_by_key(|(seq, _)| *seq);
+    extended
+}
+
+/// The fields of a VP8 payload descriptor, read by hand: picture id, its width in bits, TL0PICIDX, KEYIDX.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Descriptor {
+    pub start: bool,
+    pub bits: u8,
+    pub id: u16,
+    pub tl0: u8,
+    pub key: u8,
+}
+
+/// Reads a payload that the simulation's encoder made and the shard has rewritten.
+pub fn read(payload: &[u8]) -> (Descriptor, Identity) {
+    assert_eq!(payload[0] & 0x8f, 0x80, "X is set, partition 0");
+    assert_eq!(payload[1], 0xf0, "I, L, T and K are set");
+    let start = payload[0] & 0x10 != 0;
+    let (bits, id, rest) = match payload[2] & 0x80 {
+        0 => (7, u16::from(payload[2]), 3),
+        _ => (15, u16::from_be_bytes([payload[2] & 0x7f, payload[3]]), 4),
+    };
+    let descriptor = Descriptor { start, bits, id, tl0: payload[rest], key: payload[rest + 1] & 0x1f };
+    let frame = &payload[rest + 2..];
+    let skip = match (start, frame[0] & 1) {
+        (false, _) => 0,
+        (true, 0) => 10,
+        (true, _) => 3,
+    };
+    (descriptor, Identity::from_bytes(&frame[skip..]))
+}
+
+/// What one video subscription got.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    pub packets: usize,
+    /// (layer, frames) runs in order of the numbers.
+    pub layers: Vec<(u8, usize)>,
+    /// Sequence numbers that never came.
+    pub missing: usize,
+    /// The longest time between two arrivals.
+    pub longest_gap: Duration,
+    /// Frames of which all packets came.
+    pub complete: usize,
+}
+
+/// Checks everything that must hold for a video subscription, and says what it got.
+pub fn check_video(world: &World, of: Subscribed) -> Seen {
+    let packets = world.received(of);
+    let mut seen = Seen { packets: packets.len(), ..Seen::default() };
+    let mut before: Option<(u64, &Received, Descriptor, Identity)> = None;
+    let mut frames: BTreeMap<(u8, u32), u8> = BTreeMap::new();
+    for (seq, packet) in packets {
+        check_header(packet, of, 100);
+        let (descriptor, identity) = read(&packet.payload);
+        assert_eq!(identity.track, of.track, "only the track that was asked for");
+        assert_eq!(descriptor.bits, 15, "picture ids are always sent in 15 bits");
+        assert_eq!(packet.marker, identity.index + 1 == identity.count, "the marker ends the frame");
+        assert_eq!(descriptor.start, identity.index == 0);
+        match before {
+            None => check_start(&identity),
+            Some(before) => check_step(before, (seq, packet, descriptor, identity)),
+        }
+        seen.missing += before.map_or(0, |(before, ..)| (seq - before - 1) as usize);
+        match seen.layers.last_mut() {
+            Some((layer, frames)) if *layer == identity.layer => *frames += usize::from(descriptor.start),
+            _ => seen.layers.push((identity.layer, 1)),
+        }
+        *frames.entry((identity.layer, identity.frame)).or_default() += 1;
+        seen.complete += usize::from(frames[&(identity.layer, identity.frame)] == identity.count);
+        before = Some((seq, packet, descriptor, identity));
+    }
+    let mut arrivals: Vec<_> = world.received(of).iter().map(|(_, packet)| packet.at).collect();
+    arrivals.sort_unstable();
+    seen.longest_gap = arrivals.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default();
+    seen
+}
+
+fn check_header(packet: &Received, of: Subscribed, payload_type: u8) {
+    assert_eq!(packet.payload_type, payload_type, "the subscriber's own payload type");
+    for (id, data) in &packet.extensions {
+        match id {
+            9 => assert_eq!(data, of.mid.as_bytes(), "the subscriber's own mid"),
+            5 => assert_eq!(data, &[0x80 | 30], "the audio level as it was"),
+            _ => panic!("extension {id} leaks"),
+        }
+    }
+    assert!(packet.extensions.iter().any(|(id, _)| *id == 9), "the mid is there");
+}
+
+fn check_start(first: &Identity) {
+    assert!(first.keyframe && first.index == 0, "starts at a keyframe's first packet: {first:?}");
+}
+
+/// Two packets that follow each other in the subscriber's numbers (others may have been lost between them).
+fn check_step(before: (u64, &Received, Descriptor, Identity), after: (u64, &Received, Descriptor, Identity)) {
+    let (seq0, packet0, descriptor0, identity0) = before;
+    let (seq1, packet1, descriptor1, identity1) = after;
+    assert!(seq1 > seq0, "number {seq0} twice");
+    let ahead = packet1.timestamp.wrapping_sub(packet0.timestamp) as i32;
+    if identity0.layer == identity1.layer && identity0.frame == identity1.frame {
+        assert_eq!(ahead, 0, "one frame has one time");
+        assert_eq!(descriptor0.id, descriptor1.id);
+        assert_eq!(u64::from(identity1.index) - u64::from(identity0.index), seq1 - seq0, "within a frame nothing is skipped");
+        return;
+    }
+    assert!(ahead > 0, "time goes forward from frame to frame: {identity0:?} {identity1:?}");
+    let captured = i64::from(identity1.captured_ms) - i64::from(identity0.captured_ms);
+    let off = i64::from(ahead) / 90 - captured;
+    assert!(off.abs() <= 60, "time follows the capture: {off} ms off between {identity0:?} and {identity1:?}");
+    let pictures = descriptor1.id.wrapping_sub(descriptor0.id) & 0x7fff;
+    let tl0 = descriptor1.tl0.wrapping_sub(descriptor0.tl0);
+    if identity0.layer == identity1.layer {
+        let frames = identity1.frame.wrapping_sub(identity0.frame);
+        // With a switch away and back lost between the two, the frames say nothing about the pictures.
+        if seq1 == seq0 + 1 {
+            assert_eq!((u32::from(pictures), u32::from(tl0)), (frames & 0x7fff, frames & 0xff), "pictures are counted");
+        }
+        return;
+    }
+    if seq1 <= seq0 + 2 {
+        assert!(identity1.keyframe && identity1.index == 0, "switches at a keyframe's first packet: {identity1:?}");
+        assert_eq!((pictures, tl0), (1, 1), "pictures are counted over the switch");
+        assert_eq!(descriptor1.key.wrapping_sub(descriptor0.key) & 0x1f, 1);
+        let hole = u64::from(!packet0.marker);
+        // A hole may also be a packet that was lost on the way down.
+        assert!(seq1 - seq0 > hole, "a cut frame is followed by a hole");
+    }
+}
+
+/// Checks an audio subscription; how many packets it got, and how many numbers are missing.
+pub fn check_audio(world: &World, of: Subscribed) -> (usize, usize) {
+    let packets = world.received(of);
+    let number = |packet: &Received| u32::from_be_bytes(packet.payload[2..6].try_into().unwrap());
+    for (_, packet) in &packets {
+        check_header(packet, of, 109);
+        assert_eq!(packet.payload[1], of.track);
+    }
+    for pair in packets.windows(2) {
+        let ((seq0, packet0), (seq1, packet1)) = (pair[0], pair[1]);
+        let steps = number(packet1).wrapping_sub(number(packet0));
+        assert_eq!(u64::from(steps), seq1 - seq0);
+        assert_eq!(packet1.timestamp.wrapping_sub(packet0.timestamp), steps * 960);
+    }
+    let span = packets.last().map_or(0, |last| last.0 + 1 - packets[0].0);
+    (packets.len(), span as usize - packets.len())
+}
+
+/// What must hold whoever subscribed to what.
+pub fn check_world(world: &World) {
+    for peer in &world.peers {
+        let mut contents: BTreeMap<(u32, u64), &[u8]> = BTreeMap::new();
+        let mut ssrcs: Vec<u32> = peer.received.iter().map(|packet| packet.ssrc).collect();
+        ssrcs.sort_unstable();
+        ssrcs.dedup();
+        for ssrc in ssrcs {
+            for (seq, packet) in in_order(peer.received.iter().filter(|packet| packet.ssrc == ssrc)) {
+                let before = contents.insert((ssrc, seq), &packet.sealed);
+                assert!(before.is_none_or(|before| before == packet.sealed), "one number, two contents");
+            }
+        }
+        let lowest: Vec<u32> = peer.video.iter().filter_map(|of| of.layers.last()).map(|layer| layer.ssrc).collect();
+        for (at, ssrc) in &peer.told.plis {
+            let least = if lowest.contains(ssrc) { 200 } else { 500 };
+            let close = peer.told.plis.iter().filter(|(other, of)| of == ssrc && other > at && (*other - *at).as_millis() < least);
+            // The network's jitter may bring two closer than they were sent.
+            let allowed = usize::from(!world.down.jitter.is_zero());
+            assert!(close.count() <= allowed, "keyframe requests come no faster than every {least} ms");
+        }
+    }
+    assert!(world.buffers_out() <= 1500 + 1024, "the history is bounded");
+}

@@ -1,0 +1,469 @@
+//! Virtual time, the network, and the runtime's part: it does to the shard what the ring runtime does.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use weir_shard::{
+    AddTrack, Codec, CodecMapping, Command, Config, Counters, Event, ExtensionIds, MediaKind, ReceiveBuffer, Shard, Size,
+    Subscribe, SubscriptionId, TrackId,
+};
+use weir_wire::rtcp::SenderInfo;
+use weir_wire::{RtpTime, Seq};
+
+use super::media::{AudioSource, Plain, VideoSource};
+use super::peer::{PROFILE, Peer, credentials, keys};
+use super::{MS, Rng, SECOND};
+
+/// How the network treats datagrams, in each direction.
+#[derive(Clone, Copy, Debug)]
+pub struct Link {
+    pub delay: Duration,
+    /// Added at random: reorders.
+    pub jitter: Duration,
+    pub loss_per_mille: u64,
+    pub duplicate_per_mille: u64,
+}
+
+impl Link {
+    pub const PERFECT: Self = Self { delay: MS, jitter: Duration::ZERO, loss_per_mille: 0, duplicate_per_mille: 0 };
+}
+
+/// A subscription as the test made it.
+#[derive(Clone, Copy, Debug)]
+pub struct Subscribed {
+    pub id: SubscriptionId,
+    pub peer: usize,
+    pub track: u8,
+    pub ssrc: u32,
+    pub mid: &'static str,
+}
+
+enum InFlight {
+    ToShard(SocketAddr, Vec<u8>),
+    ToPeer(usize, Vec<u8>),
+    Frame { peer: usize, video: usize, layer: usize },
+    Audio { peer: usize, audio: usize },
+    Reports { peer: usize },
+    Check { peer: usize },
+    AskAgain { peer: usize },
+}
+
+pub struct World {
+    pub start: Instant,
+    pub now: Instant,
+    pub shard: Shard,
+    pub counters: Arc<Counters>,
+    pub rng: Rng,
+    pub peers: Vec<Peer>,
+    pub up: Link,
+    pub down: Link,
+    pub events: Vec<Event>,
+    /// Segments of each transmit, with the peer's address.
+    pub transmits: Vec<(Instant, SocketAddr, Vec<usize>)>,
+    pub wakeups: u64,
+    /// Whether peers keep checking and reporting by themselves.
+    pub alive: bool,
+    /// Whether subscribers report losses.
+    pub nacks: bool,
+    queue: BTreeMap<(Instant, u64), InFlight>,
+    order: u64,
+    buffers: Vec<ReceiveBuffer>,
+    buffers_out: BTreeSet<u16>,
+}
+
+/// Buffers of the runtime; the shard's bound is below it.
+pub const BUFFERS: u16 = 3000;
+
+impl World {
+    pub fn new(seed: u64) -> Self {
+        let start = Instant::now();
+        let counters = Arc::new(Counters::default());
+        let config = Config {
+            seed,
+            transports_max: 16,
+            tracks_max: 64,
+            subscriptions_max: 256,
+            history_packets_max: 1500,
+            send_buffers: 256,
+            ..Config::default()
+        };
+        Self {
+            start,
+            now: start,
+            shard: Shard::new(config, counters.clone(), start),
+            counters,
+            rng: Rng::new(seed),
+            peers: Vec::new(),
+            up: Link::PERFECT,
+            down: Link::PERFECT,
+            events: Vec::new(),
+            transmits: Vec::new(),
+            wakeups: 0,
+            alive: true,
+            nacks: false,
+            queue: BTreeMap::new(),
+            order: 0,
+            buffers: (0..BUFFERS).map(ReceiveBuffer::new).collect(),
+            buffers_out: BTreeSet::new(),
+        }
+    }
+
+    pub fn command(&mut self, command: Command) {
+        self.shard.handle_command(command, self.now);
+        self.turn();
+    }
+
+    /// A participant whose transport is up: checked, keyed.
+    pub fn join(&mut self) -> usize {
+        let peer = self.join_without_keys();
+        self.install_keys(peer);
+        peer
+    }
+
+    pub fn join_without_keys(&mut self) -> usize {
+        let number = self.peers.len() as u8 + 1;
+        let mut peer = Peer::new(number);
+        self.command(Command::AddTransport { id: peer.id, ice: credentials(number, 0) });
+        let (address, check) = (peer.address, peer.check(0, true));
+        self.peers.push(peer);
+        self.datagram(address, &check);
+        let at = self.peers.len() - 1;
+        self.schedule(SECOND, InFlight::Check { peer: at });
+        self.schedule(SECOND / 2, InFlight::Reports { peer: at });
+        self.schedule(SECOND / 30, InFlight::AskAgain { peer: at });
+        at
+    }
+
+    pub fn install_keys(&mut self, peer: usize) {
+        let (local, remote) = keys(self.peers[peer].number);
+        self.command(Command::InstallKeys { id: self.peers[peer].id, profile: PROFILE, local, remote });
+    }
+
+    /// The numbers of a publisher's media sections.
+    pub fn publisher_extensions() -> ExtensionIds {
+        ExtensionIds {
+            mid: Some(4),
+            rid: Some(10),
+            repaired_rid: Some(11),
+            transport_cc: Some(3),
+            audio_level: Some(1),
+            abs_send_time: Some(2),
+            ..ExtensionIds::default()
+        }
+    }
+
+    /// Other numbers at subscribers, so that a leak shows.
+    pub fn subscriber_extensions() -> ExtensionIds {
+        ExtensionIds {
+            mid: Some(9),
+            transport_cc: Some(6),
+            audio_level: Some(5),
+            abs_send_time: Some(7),
+            ..ExtensionIds::default()
+        }
+    }
+
+    pub fn add_video(&self, peer: usize, of: &VideoSource) -> AddTrack {
+        let rtx_payload_type = of.rtx.then_some(97);
+        let (codec, clock_rate) = (Codec::Vp8, 90_000);
+        AddTrack {
+            track: TrackId(of.track.into()),
+            transport: self.peers[peer].id,
+            mid: of.mid.into(),
+            kind: MediaKind::Video,
+            codecs: vec![CodecMapping { payload_type: 96, codec, clock_rate, rtx_payload_type }],
+            extensions: Self::publisher_extensions(),
+            rids: of.layers.iter().filter_map(|layer| layer.rid).map(Into::into).collect(),
+            ssrcs: Vec::new(),
+            size: Some(Size::new(of.layers[0].width, of.layers[0].height)),
+        }
+    }
+
+    pub fn publish_video(&mut self, peer: usize, of: VideoSource) {
+        self.command(Command::AddTrack(self.add_video(peer, &of)));
+        self.start_video(peer, of);
+    }
+
+    /// Starts the camera without telling the shard of a track.
+    pub fn start_video(&mut self, peer: usize, of: VideoSource) {
+        let video = self.peers[peer].video.len();
+        for layer in 0..of.layers.len() {
+            let first = MS * self.rng.below(30) as u32;
+            self.schedule(first, InFlight::Frame { peer, video, layer });
+        }
+        self.peers[peer].video.push(of);
+    }
+
+    pub fn publish_audio(&mut self, peer: usize, of: AudioSource) {
+        self.command(Command::AddTrack(AddTrack {
+            track: TrackId(of.track.into()),
+            transport: self.peers[peer].id,
+            mid: of.mid.into(),
+            kind: MediaKind::Audio,
+            codecs: vec![CodecMapping {
+                payload_type: 111,
+                codec: Codec::Opus,
+                clock_rate: 48_000,
+                rtx_payload_type: None,
+            }],
+            extensions: Self::publisher_extensions(),
+            rids: Vec::new(),
+            ssrcs: vec![of.ssrc],
+            size: None,
+        }));
+        let audio = self.peers[peer].audio.len();
+        self.peers[peer].audio.push(of);
+        self.schedule(MS, InFlight::Audio { peer, audio });
+    }
+
+    pub fn subscribe(&mut self, peer: usize, track: u8, wanted: Option<Size>) -> Subscribed {
+        let number = self.order as u32 + 1;
+        self.order += 1;
+        self.subscribe_as(peer, track, wanted, SubscriptionId(number), 0xf000_0000 | number)
+    }
+
+    pub fn subscribe_as(
+        &mut self,
+        peer: usize,
+        track: u8,
+        wanted: Option<Size>,
+        id: SubscriptionId,
+        ssrc: u32,
+    ) -> Subscribed {
+        self.command(Command::Subscribe(Subscribe {
+            id,
+            transport: self.peers[peer].id,
+            track: TrackId(track.into()),
+            mid: "s7".into(),
+            ssrc,
+            rtx_ssrc: None,
+            cname: format!("publisher-of-{track}"),
+            payload_types: vec![(Codec::Vp8, 100), (Codec::Opus, 109)],
+            extensions: Self::subscriber_extensions(),
+            wanted,
+        }));
+        Subscribed { id, peer, track, ssrc, mid: "s7" }
+    }
+
+    pub fn want(&mut self, of: Subscribed, wanted: Option<Size>) {
+        self.command(Command::SetWanted { id: of.id, wanted });
+    }
+
+    pub fn unsubscribe(&mut self, of: Subscribed) {
+        self.command(Command::Unsubscribe { id: of.id });
+    }
+
+    /// Hands one datagram to the shard now, past the network.
+    pub fn datagram(&mut self, from: SocketAddr, bytes: &[u8]) {
+        self.hand_over(from, bytes);
+        self.turn();
+    }
+
+    /// Hands several over as one batch.
+    pub fn batch(&mut self, datagrams: &[(SocketAddr, Vec<u8>)]) {
+        for (from, bytes) in datagrams {
+            self.hand_over(*from, bytes);
+        }
+        self.turn();
+    }
+
+    fn hand_over(&mut self, from: SocketAddr, bytes: &[u8]) {
+        let mut buffer = self.buffers.pop().expect("the shard keeps no more buffers than it said");
+        buffer.fill(bytes);
+        assert!(self.buffers_out.insert(buffer.id()));
+        self.shard.handle_datagram(buffer, from, self.now);
+    }
+
+    /// Sends media over the network.
+    pub fn send(&mut self, peer: usize, mid: &str, plain: &Plain) {
+        let (now, address) = (self.now, self.peers[peer].address);
+        let bytes = self.peers[peer].seal(mid, plain, now);
+        self.over(self.up, |bytes| InFlight::ToShard(address, bytes), bytes);
+    }
+
+    /// Sends RTCP over the network.
+    pub fn send_sealed(&mut self, peer: usize, bytes: Vec<u8>) {
+        let address = self.peers[peer].address;
+        self.over(self.up, |bytes| InFlight::ToShard(address, bytes), bytes);
+    }
+
+    fn over(&mut self, link: Link, wrap: impl Fn(Vec<u8>) -> InFlight, bytes: Vec<u8>) {
+        let copies = if self.rng.chance(link.duplicate_per_mille) { 2 } else { 1 };
+        for _ in 0..copies {
+            if self.rng.chance(link.loss_per_mille) {
+                continue;
+            }
+            let jitter = Duration::from_micros(self.rng.below(link.jitter.as_micros() as u64 + 1));
+            self.schedule(link.delay + jitter, wrap(bytes.clone()));
+        }
+    }
+
+    fn schedule(&mut self, after: Duration, what: InFlight) {
+        self.order += 1;
+        self.queue.insert((self.now + after, self.order), what);
+    }
+
+    /// Lets `duration` pass.
+    pub fn run(&mut self, duration: Duration) {
+        let end = self.now + duration;
+        let mut idle_turns = 0;
+        loop {
+            let queued = self.queue.first_key_value().map(|((at, _), _)| *at);
+            let due = self.shard.poll_timeout();
+            let Some(next) = [queued, due].into_iter().flatten().min().filter(|at| *at <= end) else { break };
+            idle_turns = if next <= self.now { idle_turns + 1 } else { 0 };
+            assert!(idle_turns < 1000, "time stands still");
+            self.now = self.now.max(next);
+            while self.queue.first_key_value().is_some_and(|((at, _), _)| *at <= self.now) {
+                let (_, what) = self.queue.pop_first().unwrap();
+                self.happen(what);
+            }
+            if due.is_some_and(|due| due <= self.now) {
+                self.wakeups += 1;
+                self.shard.handle_timeout(self.now);
+            }
+            self.turn();
+        }
+        self.now = end;
+    }
+
+    /// The runtime's steps after a batch.
+    pub fn turn(&mut self) {
+        self.shard.flush(self.now);
+        while let Some(transmit) = self.shard.poll_transmit() {
+            let datagrams: Vec<Vec<u8>> = transmit.datagrams().map(<[u8]>::to_vec).collect();
+            assert_eq!(datagrams.len(), transmit.segments());
+            let lens = datagrams.iter().map(Vec::len).collect();
+            self.transmits.push((self.now, transmit.remote, lens));
+            if let Some(peer) = self.peers.iter().position(|peer| peer.address == transmit.remote) {
+                for bytes in datagrams {
+                    self.over(self.down, |bytes| InFlight::ToPeer(peer, bytes), bytes);
+                }
+            }
+            self.shard.handle_sent(transmit.buffer);
+        }
+        while let Some(buffer) = self.shard.poll_free() {
+            assert!(self.buffers_out.remove(&buffer.id()), "a buffer came back twice");
+            self.buffers.push(buffer);
+        }
+        while let Some(event) = self.shard.poll_event() {
+            self.events.push(event);
+        }
+    }
+
+    fn happen(&mut self, what: InFlight) {
+        match what {
+            InFlight::ToShard(from, bytes) => self.hand_over(from, &bytes),
+            InFlight::ToPeer(peer, bytes) => self.peers[peer].receive(bytes, self.now),
+            InFlight::Frame { peer, video, layer } => self.frame(peer, video, layer),
+            InFlight::Audio { peer, audio } => self.audio(peer, audio),
+            InFlight::Reports { peer } => self.reports(peer),
+            InFlight::Check { peer } => self.check(peer),
+            InFlight::AskAgain { peer } => self.ask_again(peer),
+        }
+    }
+
+    fn check(&mut self, peer: usize) {
+        if self.alive {
+            let (address, check) = (self.peers[peer].address, self.peers[peer].check(0, true));
+            self.over(self.up, |bytes| InFlight::ToShard(address, bytes), check);
+        }
+        self.schedule(SECOND * 2, InFlight::Check { peer });
+    }
+
+    fn frame(&mut self, peer: usize, video: usize, layer: usize) {
+        let (start, now) = (self.start, self.now);
+        self.answer_requests(peer);
+        let of = &mut self.peers[peer].video[video];
+        let (mid, track, interval) = (of.mid, of.track, of.layers[layer].interval());
+        if of.layers[layer].on {
+            for plain in of.layers[layer].encode(track, layer as u8, start, now) {
+                self.send(peer, mid, &plain);
+            }
+        }
+        self.schedule(interval, InFlight::Frame { peer, video, layer });
+    }
+
+    /// Does what PLIs and NACKs ask the publisher for.
+    fn answer_requests(&mut self, peer: usize) {
+        let of = &mut self.peers[peer];
+        let mut again = Vec::new();
+        for video in &mut of.video {
+            for layer in &mut video.layers {
+                layer.keyframe_wanted |= of.told.plis[of.plis_answered..].iter().any(|(_, ssrc)| *ssrc == layer.ssrc);
+                let own = layer.ssrc;
+                for (_, _, seqs) in of.told.nacks[of.nacks_answered..].iter().filter(|(_, ssrc, _)| *ssrc == own) {
+                    let packets = seqs.iter().filter_map(|seq| layer.again(*seq, video.rtx));
+                    again.extend(packets.map(|plain| (video.mid, plain)));
+                }
+            }
+        }
+        (of.plis_answered, of.nacks_answered) = (of.told.plis.len(), of.told.nacks.len());
+        for (mid, plain) in again {
+            self.send(peer, mid, &plain);
+        }
+    }
+
+    /// Asks again for what is missing among the last packets of every stream, as a browser does.
+    fn ask_again(&mut self, peer: usize) {
+        self.schedule(30 * MS, InFlight::AskAgain { peer });
+        if !self.nacks {
+            return;
+        }
+        let mut ssrcs: Vec<u32> = self.peers[peer].received.iter().rev().take(300).map(|packet| packet.ssrc).collect();
+        ssrcs.sort_unstable();
+        ssrcs.dedup();
+        for ssrc in ssrcs {
+            let recent = self.peers[peer].received.iter().rev().filter(|packet| packet.ssrc == ssrc).take(100);
+            let have: BTreeSet<u64> = super::oracle::in_order(recent).iter().map(|(seq, _)| *seq).collect();
+            let (Some(first), Some(last)) = (have.first().copied(), have.last().copied()) else { continue };
+            let missing: Vec<Seq> = (first..last).filter(|seq| !have.contains(seq)).map(|seq| Seq(seq as u16)).collect();
+            if !missing.is_empty() {
+                let bytes = self.peers[peer].seal_rtcp(|writer| writer.nack(1, ssrc, &missing).unwrap());
+                self.send_sealed(peer, bytes);
+            }
+        }
+    }
+
+    fn audio(&mut self, peer: usize, audio: usize) {
+        let (start, now) = (self.start, self.now);
+        let of = &mut self.peers[peer].audio[audio];
+        let mid = of.mid;
+        if of.on {
+            let plain = of.encode(start, now);
+            self.send(peer, mid, &plain);
+        }
+        self.schedule(20 * MS, InFlight::Audio { peer, audio });
+    }
+
+    /// Sender reports of everything published, with the participant's own wall clock.
+    fn reports(&mut self, peer: usize) {
+        self.schedule(SECOND, InFlight::Reports { peer });
+        if !self.alive {
+            return;
+        }
+        let since = self.now - self.start;
+        let own_clock = Duration::from_secs(3_000_000 + 1000 * peer as u64) + since;
+        let ntp = (own_clock.as_secs() << 32) | ((u64::from(own_clock.subsec_nanos()) << 32) / 1_000_000_000);
+        let of = &self.peers[peer];
+        let video = of.video.iter().flat_map(|of| of.layers.iter()).filter(|layer| layer.on);
+        let mut list: Vec<(u32, u32)> = video.map(|layer| (layer.ssrc, layer.rtp_time(since))).collect();
+        list.extend(of.audio.iter().filter(|of| of.on).map(|of| (of.ssrc, of.rtp_time(since))));
+        for (ssrc, rtp_time) in list {
+            let info = SenderInfo { ntp, rtp_time: RtpTime(rtp_time), packet_count: 1, octet_count: 1 };
+            let bytes = self.peers[peer].seal_rtcp(|writer| writer.sender_report(ssrc, &info, &[]).unwrap());
+            self.send_sealed(peer, bytes);
+        }
+    }
+
+    /// What a subscription received, in the order of its numbers.
+    pub fn received(&self, of: Subscribed) -> Vec<(u64, &super::Received)> {
+        super::oracle::in_order(self.peers[of.peer].received.iter().filter(|packet| packet.ssrc == of.ssrc))
+    }
+
+    pub fn buffers_out(&self) -> usize {
+        self.buffers_out.len()
+    }
+}
