@@ -206,14 +206,9 @@ impl Leg {
         self.send(&ToClient::Error(reply), shared);
     }
 
-    /// Sends a description together with the snapshot, which is thereby told.
-    pub(super) fn send_description(&mut self, kind: DescriptionKind, sdp: String, board: &Board, shared: &mut Shared, now: Instant) {
+    /// Sends a description together with the snapshot. That does not count as telling: the client may drop it.
+    pub(super) fn send_description(&self, kind: DescriptionKind, sdp: String, board: &Board, shared: &mut Shared) {
         let metadata = board.snapshot_for(&self.participant);
-        self.snapshot = Snapshot {
-            told: Some(metadata.clone()),
-            earliest: now + limits::SNAPSHOT_INTERVAL,
-            stale: false,
-        };
         self.send(&ToClient::Negotiate { description: Description { kind, sdp }, metadata }, shared);
     }
 
@@ -231,7 +226,7 @@ impl Leg {
         }
         if let Some(sdp) = self.session.create_offer() {
             self.offer.deadline = Some(now + shared.settings.timing.offer_timeout);
-            self.send_description(DescriptionKind::Offer, sdp, board, shared, now);
+            self.send_description(DescriptionKind::Offer, sdp, board, shared);
         }
     }
 
@@ -253,8 +248,8 @@ impl Leg {
     pub(super) fn settle(&mut self, board: &Board, shared: &mut Shared, now: Instant) {
         let place = Place { own: &self.participant, transport: self.transport, shard: self.shard };
         self.subscriptions.reconcile(place, board, &mut self.session, shared);
-        self.make_offer(board, shared, now);
         self.send_snapshot(board, shared, now);
+        self.make_offer(board, shared, now);
         self.arm(shared);
     }
 

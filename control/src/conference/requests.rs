@@ -28,7 +28,7 @@ impl Conference {
                 self.handle_subscription(participant, subscribe, &unsubscribe, shared);
             }
             Ok(FromClient::Negotiate { description, metadata }) => {
-                self.handle_negotiate(participant, description, metadata, shared, now);
+                self.handle_negotiate(participant, description, metadata, shared);
             }
             Ok(FromClient::MetadataChanged(metadata)) => {
                 leg.streams.handle_metadata(metadata);
@@ -83,7 +83,6 @@ impl Conference {
         description: Description,
         metadata: Option<StreamMetadata>,
         shared: &mut Shared,
-        now: Instant,
     ) {
         let answered = match description.kind {
             DescriptionKind::Offer => self.take_offer(participant, &description.sdp, shared),
@@ -99,7 +98,7 @@ impl Conference {
                 leg.end_offer();
                 leg.handle_agreed(board, shared);
                 if let Some(answer) = answer {
-                    leg.send_description(DescriptionKind::Answer, answer, board, shared, now);
+                    leg.send_description(DescriptionKind::Answer, answer, board, shared);
                 }
                 self.refresh_streams(participant, shared);
             }

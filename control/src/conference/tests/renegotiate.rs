@@ -86,6 +86,26 @@ fn late_answer_does_no_harm() {
 }
 
 #[test]
+fn checklist_32_long_descriptions_are_taken_and_numbers_stay() {
+    let mut world = World::call(&["alice", "bob"]);
+    let numbers = |world: &World| {
+        let sdp = Description::parse(&world.clients[0].last_sdp).expect("SDP");
+        let codecs = sdp.sections.iter().flat_map(|section| section.codecs.iter().map(|codec| codec.payload_type));
+        let extensions = sdp.sections.iter().flat_map(|section| section.extmaps.iter().map(|extmap| extmap.id));
+        (codecs.take(4).collect::<Vec<_>>(), extensions.take(4).collect::<Vec<_>>())
+    };
+    let before = numbers(&world);
+    for round in 0..20 {
+        world.renegotiate(0, |alice| alice.share("share", &format!("screen-{round}")));
+        world.renegotiate(0, |alice| alice.unshare("share"));
+    }
+    assert!(world.clients[0].describe("actpass").len() >= 16_000);
+    assert_eq!(world.clients[0].answers_seen, 40);
+    assert_eq!(numbers(&world), before);
+    assert_eq!(world.clients[0].receives().len(), 2);
+}
+
+#[test]
 fn checklist_33_answers_keep_what_the_focus_sends() {
     let mut world = World::call(&["alice", "bob"]);
     let before = world.clients[0].sections.iter().map(|section| section.receives.clone()).collect::<Vec<_>>();
