@@ -98,8 +98,7 @@ pub fn block_len(elements: &[Element<'_>]) -> usize {
         return 0;
     }
     let head = if fits_one_byte(elements) { 1 } else { 2 };
-    let data: usize = elements
-        .iter()
+    let data: usize = usable(elements)
         .map(|element| head + element.data.len())
         .sum();
     4 + data.next_multiple_of(4)
@@ -115,12 +114,8 @@ pub(crate) fn emit_block(elements: &[Element<'_>], writer: &mut Writer<'_>) -> R
         TWO_BYTE_PROFILE
     })?;
     writer.u16(0)?;
-    for element in elements {
-        let Ok(len) = u8::try_from(element.data.len()) else {
-            debug_assert!(false, "an element has at most 255 bytes");
-            continue;
-        };
-        debug_assert!(element.id != 0, "id 0 is padding");
+    for element in usable(elements) {
+        let len = element.data.len() as u8;
         if one_byte {
             writer.u8(element.id << 4 | (len - 1))?;
         } else {
@@ -136,6 +131,15 @@ pub(crate) fn emit_block(elements: &[Element<'_>], writer: &mut Writer<'_>) -> R
         &u16::try_from(words).map_err(|_| NoRoom)?.to_be_bytes(),
     );
     Ok(())
+}
+
+/// The elements that can be written. Ids and lengths are our own, so another one is a mistake in this program.
+fn usable<'a, 'b>(elements: &'b [Element<'a>]) -> impl Iterator<Item = &'b Element<'a>> {
+    elements.iter().filter(|element| {
+        let usable = element.id != 0 && element.data.len() <= 255;
+        debug_assert!(usable, "an element has an id and at most 255 bytes");
+        usable
+    })
 }
 
 fn fits_one_byte(elements: &[Element<'_>]) -> bool {
