@@ -323,6 +323,8 @@ fn says_which_check_failed() {
         ("81ca0002 00000001 01026162", Error::BadDescription),
         ("81cb0000", Error::BadCount),
         ("81cd0002 00000001 00000002", Error::TooShort),
+        // Found by fuzzing: padding that leaves part of a pair, so a request for nothing.
+        ("a1cd0003 00000000 00000000 80ca0401", Error::BadLength),
         ("81ce0001 00000001", Error::TooShort),
         ("84ce0003 00000001 00000002 00000003", Error::BadLength),
         (
