@@ -122,7 +122,9 @@ impl Authoriser {
             if *at > now {
                 return;
             }
-            let Some((_, gone)) = self.due.pop_first() else { return };
+            let Some((_, gone)) = self.due.pop_first() else {
+                return;
+            };
             if !self.is_listed(&gone, now) {
                 self.gone.push_back(gone);
             }
@@ -145,7 +147,11 @@ impl Authoriser {
             Policy::Open => true,
             Policy::Homeservers(homeservers) => {
                 let server_name = user_id.split_once(':').map(|(_, server_name)| server_name);
-                server_name.is_some_and(|server_name| homeservers.iter().any(|homeserver| homeserver == server_name))
+                server_name.is_some_and(|server_name| {
+                    homeservers
+                        .iter()
+                        .any(|homeserver| homeserver == server_name)
+                })
             }
             Policy::Membership => self
                 .calls
@@ -164,7 +170,8 @@ impl Authoriser {
 
     /// A terminated call takes nobody in. Those who are in it leave by themselves.
     fn handle_call(&mut self, room_id: &str, conf_id: &str, content: &Value) {
-        let ended = content.as_object().is_none_or(serde_json::Map::is_empty) || content.get("m.terminated").is_some();
+        let ended = content.as_object().is_none_or(serde_json::Map::is_empty)
+            || content.get("m.terminated").is_some();
         if ended {
             if self.calls.get(conf_id).is_some_and(|room| room == room_id) {
                 self.calls.remove(conf_id);
@@ -173,7 +180,9 @@ impl Authoriser {
                 room.remove_call(conf_id);
             }
         } else if self.calls.get(conf_id).is_none_or(|room| room == room_id) {
-            let Some(room) = self.room_mut(room_id) else { return };
+            let Some(room) = self.room_mut(room_id) else {
+                return;
+            };
             let displaced = room.add_call(conf_id);
             self.calls.insert(conf_id.to_owned(), room_id.to_owned());
             if let Some(displaced) = displaced {
@@ -183,10 +192,16 @@ impl Authoriser {
     }
 
     fn handle_member(&mut self, room_id: &str, user_id: &str, content: &Value, now: Duration) {
-        let Some(room) = self.room_mut(room_id) else { return };
+        let Some(room) = self.room_mut(room_id) else {
+            return;
+        };
         let (before, after) = room.replace_devices(user_id, room::read_devices(content));
         for ((conf_id, device_id), expiry) in &before {
-            let gone = Gone { conf_id: conf_id.clone(), user_id: user_id.to_owned(), device_id: Some(device_id.clone()) };
+            let gone = Gone {
+                conf_id: conf_id.clone(),
+                user_id: user_id.to_owned(),
+                device_id: Some(device_id.clone()),
+            };
             if let Some(expiry) = expiry {
                 self.due.remove(&(*expiry, gone.clone()));
             }
@@ -197,7 +212,11 @@ impl Authoriser {
         for ((conf_id, device_id), expiry) in after {
             // What is over when it arrives says more about the clocks than about the device; so does what lasts for ever.
             if let Some(expiry) = expiry.filter(|expiry| (now..now + EXPIRY_MAX).contains(expiry)) {
-                let gone = Gone { conf_id, user_id: user_id.to_owned(), device_id: Some(device_id) };
+                let gone = Gone {
+                    conf_id,
+                    user_id: user_id.to_owned(),
+                    device_id: Some(device_id),
+                };
                 self.due.insert((expiry, gone));
             }
         }
@@ -205,8 +224,14 @@ impl Authoriser {
 
     /// Whether a room says that the device is in the conference, and not that its time is over.
     fn is_listed(&self, gone: &Gone, now: Duration) -> bool {
-        let Some(device_id) = &gone.device_id else { return false };
-        let expiry = self.rooms.values().filter_map(|room| room.device(&gone.user_id, &gone.conf_id, device_id)).next();
+        let Some(device_id) = &gone.device_id else {
+            return false;
+        };
+        let expiry = self
+            .rooms
+            .values()
+            .filter_map(|room| room.device(&gone.user_id, &gone.conf_id, device_id))
+            .next();
         expiry.is_some_and(|expiry| expiry.is_none_or(|expiry| expiry > now))
     }
 
@@ -214,13 +239,19 @@ impl Authoriser {
     fn end(&mut self, conferences: &[String], user_id: &str) {
         for conf_id in conferences {
             if !self.may(user_id, conf_id) {
-                self.gone.push_back(Gone { conf_id: conf_id.clone(), user_id: user_id.to_owned(), device_id: None });
+                self.gone.push_back(Gone {
+                    conf_id: conf_id.clone(),
+                    user_id: user_id.to_owned(),
+                    device_id: None,
+                });
             }
         }
     }
 
     fn forget_room(&mut self, room_id: &str) {
-        let Some(room) = self.rooms.remove(room_id) else { return };
+        let Some(room) = self.rooms.remove(room_id) else {
+            return;
+        };
         let conferences: Vec<String> = room.calls().map(str::to_owned).collect();
         for conf_id in &conferences {
             self.calls.remove(conf_id);

@@ -61,7 +61,11 @@ impl Room {
             return None;
         }
         self.calls.push_back(conf_id.to_owned());
-        if self.calls.len() > CALLS_MAX { self.calls.pop_front() } else { None }
+        if self.calls.len() > CALLS_MAX {
+            self.calls.pop_front()
+        } else {
+            None
+        }
     }
 
     pub(super) fn remove_call(&mut self, conf_id: &str) {
@@ -69,7 +73,11 @@ impl Room {
     }
 
     /// Takes what a user's state event lists now; gives what it listed before and what it lists now.
-    pub(super) fn replace_devices(&mut self, user_id: &str, devices: Devices) -> (Devices, Devices) {
+    pub(super) fn replace_devices(
+        &mut self,
+        user_id: &str,
+        devices: Devices,
+    ) -> (Devices, Devices) {
         let room_for_more = self.devices.len() < MEMBERS_MAX || self.devices.contains_key(user_id);
         let before = self.devices.remove(user_id).unwrap_or_default();
         if devices.is_empty() || !room_for_more {
@@ -80,7 +88,12 @@ impl Room {
     }
 
     /// When the listing of a device expires, if it is listed.
-    pub(super) fn device(&self, user_id: &str, conf_id: &str, device_id: &str) -> Option<Option<Duration>> {
+    pub(super) fn device(
+        &self,
+        user_id: &str,
+        conf_id: &str,
+        device_id: &str,
+    ) -> Option<Option<Duration>> {
         let key = (conf_id.to_owned(), device_id.to_owned());
         self.devices.get(user_id)?.get(&key).copied()
     }
@@ -89,18 +102,38 @@ impl Room {
 /// Reads the content of an `m.call.member` event. What cannot be read is left out.
 pub(super) fn read_devices(content: &Value) -> Devices {
     let mut devices = Devices::new();
-    let calls = content.get("m.calls").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let calls = content
+        .get("m.calls")
+        .and_then(Value::as_array)
+        .map(Vec::as_slice)
+        .unwrap_or_default();
     for call in calls {
-        let Some(conf_id) = id(call.get("m.call_id")) else { continue };
-        let listed = call.get("m.devices").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        let Some(conf_id) = id(call.get("m.call_id")) else {
+            continue;
+        };
+        let listed = call
+            .get("m.devices")
+            .and_then(Value::as_array)
+            .map(Vec::as_slice)
+            .unwrap_or_default();
         for device in listed {
-            let Some(device_id) = id(device.get("device_id")) else { continue };
+            let Some(device_id) = id(device.get("device_id")) else {
+                continue;
+            };
             if devices.len() >= DEVICES_MAX {
                 return devices;
             }
             // The early text has one time for the whole event.
-            let expiry = [device.get("expires_ts"), call.get("m.expires_ts"), content.get("m.expires_ts")];
-            let expiry = expiry.into_iter().flatten().find_map(Value::as_u64).map(Duration::from_millis);
+            let expiry = [
+                device.get("expires_ts"),
+                call.get("m.expires_ts"),
+                content.get("m.expires_ts"),
+            ];
+            let expiry = expiry
+                .into_iter()
+                .flatten()
+                .find_map(Value::as_u64)
+                .map(Duration::from_millis);
             devices.insert((conf_id.to_owned(), device_id.to_owned()), expiry);
         }
     }
@@ -108,5 +141,7 @@ pub(super) fn read_devices(content: &Value) -> Devices {
 }
 
 fn id(value: Option<&Value>) -> Option<&str> {
-    value?.as_str().filter(|id| !id.is_empty() && id.len() <= ID_BYTES_MAX)
+    value?
+        .as_str()
+        .filter(|id| !id.is_empty() && id.len() <= ID_BYTES_MAX)
 }

@@ -14,18 +14,36 @@ fn membership() -> Authoriser {
     let mut authoriser = Authoriser::new(Policy::Membership, "@focus:example.org");
     authoriser.handle_joined(ROOM, "@focus:example.org");
     authoriser.handle_joined(ROOM, "@alice:example.org");
-    call(&mut authoriser, ROOM, &json!({"m.intent": "m.prompt", "m.type": "m.video"}));
+    call(
+        &mut authoriser,
+        ROOM,
+        &json!({"m.intent": "m.prompt", "m.type": "m.video"}),
+    );
     authoriser
 }
 
 fn call(authoriser: &mut Authoriser, room: &str, content: &Value) {
-    authoriser.handle_call_state(room, "org.matrix.msc3401.call", CONF, "@alice:example.org", content, NOON);
+    authoriser.handle_call_state(
+        room,
+        "org.matrix.msc3401.call",
+        CONF,
+        "@alice:example.org",
+        content,
+        NOON,
+    );
 }
 
 fn list(authoriser: &mut Authoriser, devices: &Value, now: Duration) {
     let content = json!({"m.calls": [{"m.call_id": CONF, "m.devices": devices}]});
     let alice = "@alice:example.org";
-    authoriser.handle_call_state(ROOM, "org.matrix.msc3401.call.member", alice, alice, &content, now);
+    authoriser.handle_call_state(
+        ROOM,
+        "org.matrix.msc3401.call.member",
+        alice,
+        alice,
+        &content,
+        now,
+    );
 }
 
 fn gone(device_id: Option<&str>) -> Gone {
@@ -47,7 +65,14 @@ fn membership_needs_the_room_of_the_call() {
 #[test]
 fn membership_is_known_in_whatever_order_the_room_is_told() {
     let mut authoriser = Authoriser::new(Policy::Membership, "@focus:example.org");
-    authoriser.handle_call_state(ROOM, "m.call", CONF, "@alice:example.org", &json!({"m.intent": "m.ring"}), NOON);
+    authoriser.handle_call_state(
+        ROOM,
+        "m.call",
+        CONF,
+        "@alice:example.org",
+        &json!({"m.intent": "m.ring"}),
+        NOON,
+    );
     assert!(!authoriser.may("@alice:example.org", CONF));
     authoriser.handle_joined(ROOM, "@alice:example.org");
     assert!(authoriser.may("@alice:example.org", CONF));
@@ -57,23 +82,41 @@ fn membership_is_known_in_whatever_order_the_room_is_told() {
 fn announcing_a_conference_in_another_room_opens_nothing() {
     let mut authoriser = membership();
     authoriser.handle_joined("!mallory:example.org", "@mallory:example.org");
-    call(&mut authoriser, "!mallory:example.org", &json!({"m.intent": "m.prompt"}));
+    call(
+        &mut authoriser,
+        "!mallory:example.org",
+        &json!({"m.intent": "m.prompt"}),
+    );
     assert!(!authoriser.may("@mallory:example.org", CONF));
-    call(&mut authoriser, "!mallory:example.org", &json!({"m.terminated": "call_ended"}));
-    assert!(authoriser.may("@alice:example.org", CONF), "nor can it be ended from there");
+    call(
+        &mut authoriser,
+        "!mallory:example.org",
+        &json!({"m.terminated": "call_ended"}),
+    );
+    assert!(
+        authoriser.may("@alice:example.org", CONF),
+        "nor can it be ended from there"
+    );
 }
 
 #[test]
 fn terminated_call_takes_nobody_in() {
     let mut authoriser = membership();
-    call(&mut authoriser, ROOM, &json!({"m.intent": "m.prompt", "m.terminated": "call_ended"}));
+    call(
+        &mut authoriser,
+        ROOM,
+        &json!({"m.intent": "m.prompt", "m.terminated": "call_ended"}),
+    );
     assert!(!authoriser.may("@alice:example.org", CONF));
     assert_eq!(authoriser.poll_gone(), None);
 }
 
 #[test]
 fn homeservers_are_compared_whole() {
-    let authoriser = Authoriser::new(Policy::Homeservers(vec!["example.org".to_owned()]), "@focus:example.org");
+    let authoriser = Authoriser::new(
+        Policy::Homeservers(vec!["example.org".to_owned()]),
+        "@focus:example.org",
+    );
     assert!(authoriser.may("@alice:example.org", CONF));
     assert!(!authoriser.may("@alice:evil.example.org", CONF));
     assert!(!authoriser.may("@alice:example.org.evil", CONF));
@@ -104,7 +147,11 @@ fn leaving_a_room_ends_nothing_where_the_room_gave_no_right() {
 #[test]
 fn checklist_36_device_taken_out_of_the_room_state_is_gone_after_a_grace() {
     let mut authoriser = membership();
-    list(&mut authoriser, &json!([{"device_id": "PHONE"}, {"device_id": "LAPTOP"}]), at(0));
+    list(
+        &mut authoriser,
+        &json!([{"device_id": "PHONE"}, {"device_id": "LAPTOP"}]),
+        at(0),
+    );
     list(&mut authoriser, &json!([{"device_id": "LAPTOP"}]), at(10));
     assert_eq!(authoriser.poll_timeout(), Some(at(12)));
     authoriser.handle_timeout(at(11));
@@ -141,10 +188,22 @@ fn checklist_36_expired_listing_is_gone() {
 #[test]
 fn listing_that_is_over_when_it_arrives_ends_nothing() {
     let mut authoriser = membership();
-    list(&mut authoriser, &json!([{"device_id": "PHONE", "expires_ts": 1000}]), at(0));
+    list(
+        &mut authoriser,
+        &json!([{"device_id": "PHONE", "expires_ts": 1000}]),
+        at(0),
+    );
     assert_eq!(authoriser.poll_timeout(), None);
-    list(&mut authoriser, &json!([{"device_id": "PHONE", "expires_ts": u64::MAX}]), at(0));
-    assert_eq!(authoriser.poll_timeout(), None, "nor does one that lasts for ever");
+    list(
+        &mut authoriser,
+        &json!([{"device_id": "PHONE", "expires_ts": u64::MAX}]),
+        at(0),
+    );
+    assert_eq!(
+        authoriser.poll_timeout(),
+        None,
+        "nor does one that lasts for ever"
+    );
 }
 
 #[test]
@@ -171,16 +230,30 @@ fn nobody_lists_another_users_devices() {
 #[test]
 fn hostile_contents_are_bounded() {
     let mut authoriser = membership();
-    for content in [json!(null), json!([]), json!({"m.calls": 1}), json!({"m.calls": [1, {"m.call_id": 1}]})] {
+    for content in [
+        json!(null),
+        json!([]),
+        json!({"m.calls": 1}),
+        json!({"m.calls": [1, {"m.call_id": 1}]}),
+    ] {
         let alice = "@alice:example.org";
         authoriser.handle_call_state(ROOM, "m.call.member", alice, alice, &content, NOON);
     }
-    let many: Vec<Value> = (0..1000).map(|n| json!({"device_id": n.to_string(), "expires_ts": 1_700_000_100_000u64})).collect();
+    let many: Vec<Value> = (0..1000)
+        .map(|n| json!({"device_id": n.to_string(), "expires_ts": 1_700_000_100_000u64}))
+        .collect();
     list(&mut authoriser, &json!(many), at(0));
     assert_eq!(authoriser.due.len(), 32);
     for call in 0..1000 {
         let conf_id = call.to_string();
-        authoriser.handle_call_state(ROOM, "m.call", &conf_id, "@alice:example.org", &json!({"m.intent": "m.ring"}), NOON);
+        authoriser.handle_call_state(
+            ROOM,
+            "m.call",
+            &conf_id,
+            "@alice:example.org",
+            &json!({"m.intent": "m.ring"}),
+            NOON,
+        );
     }
     assert_eq!(authoriser.calls.len(), 256);
     assert!(authoriser.may("@alice:example.org", "999"));

@@ -39,9 +39,20 @@ impl Board {
                 board.streams.insert(stream_id, (owner.clone(), stream));
             }
             for (stream_id, track_id, track, kind) in leg.streams().tracks() {
-                let name = TrackName { stream_id: stream_id.to_owned(), track_id: track_id.to_owned() };
+                let name = TrackName {
+                    stream_id: stream_id.to_owned(),
+                    track_id: track_id.to_owned(),
+                };
                 let cname = format!("weir-{}", leg.transport().0);
-                board.tracks.insert(name, Advertised { owner: owner.clone(), track, kind, cname });
+                board.tracks.insert(
+                    name,
+                    Advertised {
+                        owner: owner.clone(),
+                        track,
+                        kind,
+                        cname,
+                    },
+                );
             }
         }
         board
@@ -49,8 +60,15 @@ impl Board {
 
     /// What `receiver` may subscribe to: everything but its own streams.
     pub(super) fn snapshot_for(&self, receiver: &ParticipantId) -> StreamMetadata {
-        let others = self.streams.iter().filter(|(_, (owner, _))| owner != receiver);
-        StreamMetadata { streams: others.map(|(id, (_, stream))| (id.clone(), stream.clone())).collect() }
+        let others = self
+            .streams
+            .iter()
+            .filter(|(_, (owner, _))| owner != receiver);
+        StreamMetadata {
+            streams: others
+                .map(|(id, (_, stream))| (id.clone(), stream.clone()))
+                .collect(),
+        }
     }
 
     pub(super) fn track(&self, name: &TrackName) -> Option<&Advertised> {
@@ -58,12 +76,19 @@ impl Board {
     }
 
     /// The tracks that `receiver` may have.
-    pub(super) fn tracks_of_others(&self, receiver: &ParticipantId) -> impl Iterator<Item = &Advertised> {
-        self.tracks.values().filter(move |advertised| advertised.owner != *receiver)
+    pub(super) fn tracks_of_others(
+        &self,
+        receiver: &ParticipantId,
+    ) -> impl Iterator<Item = &Advertised> {
+        self.tracks
+            .values()
+            .filter(move |advertised| advertised.owner != *receiver)
     }
 
     /// Whether somebody other than `owner` has a stream of that id.
     pub(super) fn is_taken(&self, stream_id: &str, owner: &ParticipantId) -> bool {
-        self.streams.get(stream_id).is_some_and(|(other, _)| other != owner)
+        self.streams
+            .get(stream_id)
+            .is_some_and(|(other, _)| other != owner)
     }
 }

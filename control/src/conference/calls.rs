@@ -34,9 +34,16 @@ impl Conferences {
             // An ICE-lite end learns where the client is from its checks.
             Body::Candidates(_) => self.expect_call(sender, &envelope, |_| false, now),
             Body::SelectAnswer { selected_party_id } => {
-                self.expect_call(sender, &envelope, |leg| leg.party_id() != Some(selected_party_id.as_str()), now);
+                self.expect_call(
+                    sender,
+                    &envelope,
+                    |leg| leg.party_id() != Some(selected_party_id.as_str()),
+                    now,
+                );
             }
-            Body::Hangup { .. } | Body::Reject { .. } => self.expect_call(sender, &envelope, |_| true, now),
+            Body::Hangup { .. } | Body::Reject { .. } => {
+                self.expect_call(sender, &envelope, |_| true, now)
+            }
             // The focus calls nobody.
             Body::Answer(_) => self.shared.refuse(Refusal::UnknownCall),
         }
@@ -44,7 +51,13 @@ impl Conferences {
 
     /// Refuses a message instead of handing it to [`Conferences::handle_call`]. The sender of an invite is told, unless it
     /// sends more of them than it may.
-    pub fn refuse_call(&mut self, sender: Sender<'_>, message: &Message, reason: Refusal, now: Instant) {
+    pub fn refuse_call(
+        &mut self,
+        sender: Sender<'_>,
+        message: &Message,
+        reason: Refusal,
+        now: Instant,
+    ) {
         let is_invite = matches!(message.body, Body::Invite(_));
         match check_envelope(sender, &message.envelope).and_then(|()| self.take_rate(sender, now)) {
             Ok(()) if is_invite => self.refuse_invite(sender, &message.envelope, reason),
@@ -96,7 +109,9 @@ impl Conferences {
             fingerprint: fingerprint.into(),
             addresses,
         });
-        let offered = session.handle_offer(&invite.sdp).map_err(|_: SdpError| Refusal::BadSdp)?;
+        let offered = session
+            .handle_offer(&invite.sdp)
+            .map_err(|_: SdpError| Refusal::BadSdp)?;
         let remote = session.remote().cloned().ok_or(Refusal::BadSdp)?;
         let ice = IceCredentials {
             local_ufrag: session.local_ice().ufrag.clone(),
@@ -107,8 +122,13 @@ impl Conferences {
 
         // From here on nothing can fail: the older leg of this device gives way.
         self.replace(&envelope.conf_id, &participant);
-        self.shared.command(shard, Command::AddTransport { id: transport, ice });
-        self.shared.push(Output::OpenTransport { id: transport, shard, remote_fingerprint: remote.fingerprint.into() });
+        self.shared
+            .command(shard, Command::AddTransport { id: transport, ice });
+        self.shared.push(Output::OpenTransport {
+            id: transport,
+            shard,
+            remote_fingerprint: remote.fingerprint.into(),
+        });
 
         let mut leg = Leg::new(
             NewLeg {
@@ -125,8 +145,12 @@ impl Conferences {
         if let Some(metadata) = invite.metadata.clone() {
             leg.streams.handle_metadata(metadata);
         }
-        self.transports.insert(transport, (envelope.conf_id.clone(), participant.clone()));
-        let conference = self.conferences.entry(envelope.conf_id.clone()).or_insert_with(|| Conference::new(shard));
+        self.transports
+            .insert(transport, (envelope.conf_id.clone(), participant.clone()));
+        let conference = self
+            .conferences
+            .entry(envelope.conf_id.clone())
+            .or_insert_with(|| Conference::new(shard));
         conference.add(leg, offered.answer, &mut self.shared);
         conference.settle(&participant, &mut self.shared, now);
         Ok(())
@@ -134,11 +158,17 @@ impl Conferences {
 
     fn take_rate(&mut self, sender: Sender<'_>, now: Instant) -> Result<(), Refusal> {
         let limits = &self.shared.settings.limits;
-        if !self.user_rates.take(sender.user_id, limits.invites_per_user_per_second, now) {
+        if !self
+            .user_rates
+            .take(sender.user_id, limits.invites_per_user_per_second, now)
+        {
             return Err(Refusal::TooManyInvitesOfUser);
         }
         let server_name = ids::server_name(sender.user_id);
-        if !self.homeserver_rates.take(server_name, limits.invites_per_homeserver_per_second, now) {
+        if !self
+            .homeserver_rates
+            .take(server_name, limits.invites_per_homeserver_per_second, now)
+        {
             return Err(Refusal::TooManyInvitesOfHomeserver);
         }
         Ok(())
@@ -154,7 +184,8 @@ impl Conferences {
         let conference = self.conferences.get(&envelope.conf_id);
         let older = conference.and_then(|conference| conference.legs.get(participant));
         if older.is_some_and(|leg| leg.call_id() == envelope.call_id)
-            || self.ended.contains(participant, &envelope.call_id) {
+            || self.ended.contains(participant, &envelope.call_id)
+        {
             return Err(Refusal::Duplicate);
         }
         if sender.age >= Duration::from_millis(invite.lifetime_ms) {
@@ -168,15 +199,25 @@ impl Conferences {
         }
         let limits = &self.shared.settings.limits;
         match conference {
-            None if self.conferences.len() >= limits.conferences_max => Err(Refusal::TooManyConferences),
+            None if self.conferences.len() >= limits.conferences_max => {
+                Err(Refusal::TooManyConferences)
+            }
             None => Ok(()),
             Some(_) if older.is_some() => Ok(()),
             Some(conference) if conference.legs.len() >= limits.participants_per_conference_max => {
                 Err(Refusal::TooManyParticipants)
             }
             Some(conference) => {
-                let devices = conference.legs.keys().filter(|other| other.user_id == participant.user_id).count();
-                if devices >= limits.participants_per_user_max { Err(Refusal::TooManyDevicesOfUser) } else { Ok(()) }
+                let devices = conference
+                    .legs
+                    .keys()
+                    .filter(|other| other.user_id == participant.user_id)
+                    .count();
+                if devices >= limits.participants_per_user_max {
+                    Err(Refusal::TooManyDevicesOfUser)
+                } else {
+                    Ok(())
+                }
             }
         }
     }
@@ -191,13 +232,20 @@ impl Conferences {
             load[conference.shard].0 += conference.legs.len();
             load[conference.shard].1 += 1;
         }
-        load.iter().enumerate().min_by_key(|(_, load)| **load).map_or(0, |(shard, _)| shard)
+        load.iter()
+            .enumerate()
+            .min_by_key(|(_, load)| **load)
+            .map_or(0, |(shard, _)| shard)
     }
 
     /// Ends the older leg of a device that calls again. It is not told: it has given that call up.
     fn replace(&mut self, conf_id: &str, participant: &ParticipantId) {
-        let Some(conference) = self.conferences.get_mut(conf_id) else { return };
-        let Some(leg) = conference.legs.get(participant) else { return };
+        let Some(conference) = self.conferences.get_mut(conf_id) else {
+            return;
+        };
+        let Some(leg) = conference.legs.get(participant) else {
+            return;
+        };
         self.transports.remove(&leg.transport());
         self.ended.push(participant, leg.call_id());
         conference.remove(participant, None, &mut self.shared);
@@ -214,7 +262,12 @@ impl Conferences {
             _ => {
                 let to = ParticipantId::new(sender.user_id, &envelope.device_id);
                 let envelope = envelope.reply_from(&self.shared.settings.focus.device_id);
-                let message = Message { envelope, body: Body::Reject { reason: Some(reason.label().to_owned()) } };
+                let message = Message {
+                    envelope,
+                    body: Body::Reject {
+                        reason: Some(reason.label().to_owned()),
+                    },
+                };
                 self.shared.push(Output::ToDevice {
                     to,
                     event_type: message.event_type(),
@@ -231,7 +284,10 @@ fn check_envelope(sender: Sender<'_>, envelope: &Envelope) -> Result<(), Refusal
     if !envelope.is_for_focus() {
         return Err(Refusal::NotForFocus);
     }
-    if sender.device_id.is_some_and(|device_id| device_id != envelope.device_id) {
+    if sender
+        .device_id
+        .is_some_and(|device_id| device_id != envelope.device_id)
+    {
         return Err(Refusal::WrongDevice);
     }
     Ok(())

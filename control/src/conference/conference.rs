@@ -4,12 +4,7 @@ use std::{collections::BTreeMap, time::Instant};
 
 use weir_signal::call::{Answer, Body};
 
-use super::{
-    HangupReason, ParticipantId, Refusal,
-    board::Board,
-    leg::Leg,
-    shared::Shared,
-};
+use super::{HangupReason, ParticipantId, Refusal, board::Board, leg::Leg, shared::Shared};
 
 /// One call (`conf_id`). Lives on one shard, from its first leg to its last.
 #[derive(Debug)]
@@ -23,7 +18,12 @@ pub(super) struct Conference {
 
 impl Conference {
     pub(super) fn new(shard: usize) -> Self {
-        Self { shard, legs: BTreeMap::new(), board: Board::default(), changed: false }
+        Self {
+            shard,
+            legs: BTreeMap::new(),
+            board: Board::default(),
+            changed: false,
+        }
     }
 
     /// Takes in a leg whose offer has been answered, and sends the answer.
@@ -33,12 +33,23 @@ impl Conference {
         self.refresh_streams(&participant, shared);
         if let Some(leg) = self.legs.get(&participant) {
             let metadata = self.board.snapshot_for(&participant);
-            leg.send_call(Body::Answer(Answer { sdp: answer, metadata }), shared);
+            leg.send_call(
+                Body::Answer(Answer {
+                    sdp: answer,
+                    metadata,
+                }),
+                shared,
+            );
         }
     }
 
     /// Ends a leg. With a reason, the participant is told.
-    pub(super) fn remove(&mut self, participant: &ParticipantId, reason: Option<HangupReason>, shared: &mut Shared) {
+    pub(super) fn remove(
+        &mut self,
+        participant: &ParticipantId,
+        reason: Option<HangupReason>,
+        shared: &mut Shared,
+    ) {
         if let Some(leg) = self.legs.remove(participant) {
             leg.close(reason, shared);
             self.rebuild_board();
@@ -47,10 +58,17 @@ impl Conference {
 
     /// Looks again at what a participant publishes, after a description or metadata of its own.
     pub(super) fn refresh_streams(&mut self, participant: &ParticipantId, shared: &mut Shared) {
-        let Some(leg) = self.legs.get_mut(participant) else { return };
+        let Some(leg) = self.legs.get_mut(participant) else {
+            return;
+        };
         let published = leg.session.published();
         let (transport, shard, board) = (leg.transport(), leg.shard(), &self.board);
-        let changes = leg.streams.refresh(published, transport, |id| board.is_taken(id, participant), shared);
+        let changes = leg.streams.refresh(
+            published,
+            transport,
+            |id| board.is_taken(id, participant),
+            shared,
+        );
         let changed = changes.visible || !changes.commands.is_empty();
         for command in changes.commands {
             shared.command(shard, command);
@@ -59,7 +77,12 @@ impl Conference {
             shared.refuse(Refusal::TooManyTracks);
         }
         if changes.tracks_refused > 0 {
-            leg.send_error("M_LIMIT_EXCEEDED", "more tracks than a participant may publish", "m.call.negotiate", shared);
+            leg.send_error(
+                "M_LIMIT_EXCEEDED",
+                "more tracks than a participant may publish",
+                "m.call.negotiate",
+                shared,
+            );
         }
         if changed {
             self.rebuild_board();
@@ -72,8 +95,18 @@ impl Conference {
     }
 
     /// Does what follows from a change at `participant`: for everybody if the board has changed, else for itself.
-    pub(super) fn settle(&mut self, participant: &ParticipantId, shared: &mut Shared, now: Instant) {
-        let Self { legs, board, changed, .. } = self;
+    pub(super) fn settle(
+        &mut self,
+        participant: &ParticipantId,
+        shared: &mut Shared,
+        now: Instant,
+    ) {
+        let Self {
+            legs,
+            board,
+            changed,
+            ..
+        } = self;
         if std::mem::take(changed) {
             for leg in legs.values_mut() {
                 leg.handle_board_changed();

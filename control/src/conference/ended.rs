@@ -26,7 +26,8 @@ impl Ended {
     }
 
     pub(super) fn contains(&self, participant: &ParticipantId, call_id: &str) -> bool {
-        self.calls.contains(&(participant.clone(), call_id.to_owned()))
+        self.calls
+            .contains(&(participant.clone(), call_id.to_owned()))
     }
 }
 

@@ -14,7 +14,10 @@ pub struct ParticipantId {
 impl ParticipantId {
     /// Names a participant.
     pub fn new(user_id: impl Into<String>, device_id: impl Into<String>) -> Self {
-        Self { user_id: user_id.into(), device_id: device_id.into() }
+        Self {
+            user_id: user_id.into(),
+            device_id: device_id.into(),
+        }
     }
 
     /// The part of the user id after the first colon; empty if there is none.
@@ -25,15 +28,24 @@ impl ParticipantId {
 
 /// The part of a user id after the first colon; empty if there is none.
 pub(crate) fn server_name(user_id: &str) -> &str {
-    user_id.split_once(':').map_or("", |(_, server_name)| server_name)
+    user_id
+        .split_once(':')
+        .map_or("", |(_, server_name)| server_name)
 }
 
 impl fmt::Display for ParticipantId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fn head(text: &str, characters: usize) -> &str {
-            text.char_indices().nth(characters).map_or(text, |(end, _)| &text[..end])
+            text.char_indices()
+                .nth(characters)
+                .map_or(text, |(end, _)| &text[..end])
         }
-        write!(f, "{}…/{}…", head(&self.user_id, 4), head(&self.device_id, 3))
+        write!(
+            f,
+            "{}…/{}…",
+            head(&self.user_id, 4),
+            head(&self.device_id, 3)
+        )
     }
 }
 
@@ -57,7 +69,10 @@ mod tests {
 
     #[test]
     fn server_name_is_what_follows_the_first_colon() {
-        assert_eq!(ParticipantId::new("@alice:example.org:8448", "D").server_name(), "example.org:8448");
+        assert_eq!(
+            ParticipantId::new("@alice:example.org:8448", "D").server_name(),
+            "example.org:8448"
+        );
         assert_eq!(ParticipantId::new("alice", "D").server_name(), "");
     }
 }

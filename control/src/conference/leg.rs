@@ -86,11 +86,17 @@ impl Leg {
             transport: new.transport,
             shard: new.shard,
             session: new.session,
-            channel: Channel::Waiting { deadline: now + shared.settings.timing.channel_timeout },
+            channel: Channel::Waiting {
+                deadline: now + shared.settings.timing.channel_timeout,
+            },
             offer: Offer::default(),
             streams: Streams::default(),
             subscriptions: Subscriptions::default(),
-            snapshot: Snapshot { told: None, earliest: now, stale: false },
+            snapshot: Snapshot {
+                told: None,
+                earliest: now,
+                stale: false,
+            },
             messages: Bucket::new(limits::MESSAGES_BURST, now),
             armed: None,
         }
@@ -133,15 +139,28 @@ impl Leg {
     // ── To-device ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     pub(super) fn send_call(&self, body: Body, shared: &mut Shared) {
-        let message = Message { envelope: self.envelope.clone(), body };
+        let message = Message {
+            envelope: self.envelope.clone(),
+            body,
+        };
         let (event_type, content): (_, Value) = (message.event_type(), message.content());
-        shared.push(Output::ToDevice { to: self.participant.clone(), event_type, content, protection: self.protection });
+        shared.push(Output::ToDevice {
+            to: self.participant.clone(),
+            event_type,
+            content,
+            protection: self.protection,
+        });
     }
 
     /// Ends everything that this leg has outside the conference. With a reason, the participant is told.
     pub(super) fn close(self, reason: Option<HangupReason>, shared: &mut Shared) {
         if let Some(reason) = reason {
-            self.send_call(Body::Hangup { reason: Some(reason.as_str().to_owned()) }, shared);
+            self.send_call(
+                Body::Hangup {
+                    reason: Some(reason.as_str().to_owned()),
+                },
+                shared,
+            );
         }
         shared.push(Output::CloseTransport { id: self.transport });
         shared.command(self.shard, Command::RemoveTransport { id: self.transport });
@@ -153,13 +172,25 @@ impl Leg {
     // ── Data channel ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     /// Takes a channel for signalling; false if there is one already.
-    pub(super) fn handle_channel_open(&mut self, channel: u16, shared: &Shared, now: Instant) -> bool {
+    pub(super) fn handle_channel_open(
+        &mut self,
+        channel: u16,
+        shared: &Shared,
+        now: Instant,
+    ) -> bool {
         match self.channel {
             Channel::Open { .. } => false,
             Channel::Waiting { .. } => {
-                self.channel = Channel::Open { channel, ping: Ping::new(&shared.settings.timing, now) };
+                self.channel = Channel::Open {
+                    channel,
+                    ping: Ping::new(&shared.settings.timing, now),
+                };
                 // Always told, even if there is nothing: the client subscribes because of it.
-                self.snapshot = Snapshot { told: None, earliest: now, stale: true };
+                self.snapshot = Snapshot {
+                    told: None,
+                    earliest: now,
+                    stale: true,
+                };
                 true
             }
         }
@@ -168,7 +199,9 @@ impl Leg {
     /// The participant has as long to open another one as it had for the first.
     pub(super) fn handle_channel_closed(&mut self, channel: u16, shared: &Shared, now: Instant) {
         if self.is_signalling(channel) {
-            self.channel = Channel::Waiting { deadline: now + shared.settings.timing.channel_timeout };
+            self.channel = Channel::Waiting {
+                deadline: now + shared.settings.timing.channel_timeout,
+            };
             self.session.rollback();
             self.offer = Offer::default();
         }
@@ -181,7 +214,8 @@ impl Leg {
 
     /// Whether the participant may send one more message now.
     pub(super) fn take_message(&mut self, now: Instant) -> bool {
-        self.messages.take(limits::MESSAGES_PER_SECOND, limits::MESSAGES_BURST, now)
+        self.messages
+            .take(limits::MESSAGES_PER_SECOND, limits::MESSAGES_BURST, now)
     }
 
     pub(super) fn handle_pong(&mut self) {
@@ -192,11 +226,21 @@ impl Leg {
 
     pub(super) fn send(&self, message: &ToClient, shared: &mut Shared) {
         if let Channel::Open { channel, .. } = self.channel {
-            shared.push(Output::SendText { id: self.transport, channel, text: message.to_text() });
+            shared.push(Output::SendText {
+                id: self.transport,
+                channel,
+                text: message.to_text(),
+            });
         }
     }
 
-    pub(super) fn send_error(&self, errcode: &str, error: &str, in_reply_to: &str, shared: &mut Shared) {
+    pub(super) fn send_error(
+        &self,
+        errcode: &str,
+        error: &str,
+        in_reply_to: &str,
+        shared: &mut Shared,
+    ) {
         let reply = ErrorReply {
             errcode: errcode.to_owned(),
             error: error.to_owned(),
@@ -207,9 +251,21 @@ impl Leg {
     }
 
     /// Sends a description together with the snapshot. That does not count as telling: the client may drop it.
-    pub(super) fn send_description(&self, kind: DescriptionKind, sdp: String, board: &Board, shared: &mut Shared) {
+    pub(super) fn send_description(
+        &self,
+        kind: DescriptionKind,
+        sdp: String,
+        board: &Board,
+        shared: &mut Shared,
+    ) {
         let metadata = board.snapshot_for(&self.participant);
-        self.send(&ToClient::Negotiate { description: Description { kind, sdp }, metadata }, shared);
+        self.send(
+            &ToClient::Negotiate {
+                description: Description { kind, sdp },
+                metadata,
+            },
+            shared,
+        );
     }
 
     // ── Offers ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -232,7 +288,6 @@ impl Leg {
 
     // ── What follows from a change ─────────────────────────────────────────────────────────────────────────────────────
 
-
     /// The board has changed.
     pub(super) fn handle_board_changed(&mut self) {
         self.snapshot.stale = true;
@@ -240,14 +295,24 @@ impl Leg {
 
     /// A description of the participant has been taken.
     pub(super) fn handle_agreed(&mut self, board: &Board, shared: &mut Shared) {
-        let place = Place { own: &self.participant, transport: self.transport, shard: self.shard };
-        self.subscriptions.handle_agreed(place, board, &mut self.session, shared);
+        let place = Place {
+            own: &self.participant,
+            transport: self.transport,
+            shard: self.shard,
+        };
+        self.subscriptions
+            .handle_agreed(place, board, &mut self.session, shared);
     }
 
     /// Does what is left to do after any change: subscriptions, an offer, a snapshot, the next deadline.
     pub(super) fn settle(&mut self, board: &Board, shared: &mut Shared, now: Instant) {
-        let place = Place { own: &self.participant, transport: self.transport, shard: self.shard };
-        self.subscriptions.reconcile(place, board, &mut self.session, shared);
+        let place = Place {
+            own: &self.participant,
+            transport: self.transport,
+            shard: self.shard,
+        };
+        self.subscriptions
+            .reconcile(place, board, &mut self.session, shared);
         self.send_snapshot(board, shared, now);
         self.make_offer(board, shared, now);
         self.arm(shared);
@@ -270,7 +335,11 @@ impl Leg {
     // ── Time ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     /// Does what is due; a reason means that the leg must go.
-    pub(super) fn handle_timeout(&mut self, shared: &mut Shared, now: Instant) -> Result<(), HangupReason> {
+    pub(super) fn handle_timeout(
+        &mut self,
+        shared: &mut Shared,
+        now: Instant,
+    ) -> Result<(), HangupReason> {
         let due = match &mut self.channel {
             Channel::Waiting { deadline } if *deadline <= now => Due::Dead,
             Channel::Waiting { .. } => Due::Nothing,
@@ -284,7 +353,10 @@ impl Leg {
         if self.offer.deadline.is_some_and(|deadline| deadline <= now) {
             // The reference client drops an offer that crosses its own, and never says so.
             self.session.rollback();
-            self.offer = Offer { deadline: None, unanswered: self.offer.unanswered + 1 };
+            self.offer = Offer {
+                deadline: None,
+                unanswered: self.offer.unanswered + 1,
+            };
             if self.offer.unanswered >= limits::OFFER_ATTEMPTS_MAX {
                 return Err(HangupReason::UnknownError);
             }
@@ -304,7 +376,10 @@ impl Leg {
         };
         let open = matches!(self.channel, Channel::Open { .. });
         let snapshot = (open && self.snapshot.stale).then_some(self.snapshot.earliest);
-        let next = [Some(channel), self.offer.deadline, snapshot].into_iter().flatten().min();
+        let next = [Some(channel), self.offer.deadline, snapshot]
+            .into_iter()
+            .flatten()
+            .min();
         if next != self.armed {
             if let Some(armed) = self.armed {
                 shared.deadlines.remove(&(armed, self.transport));

@@ -70,4 +70,7 @@ pub const SNAPSHOT_INTERVAL: Duration = Duration::from_millis(50);
 /// Offers that are sent again when no answer comes, before the call is given up.
 pub const OFFER_ATTEMPTS_MAX: u32 = 3;
 
-const _: () = assert!(SNAPSHOT_INTERVAL.as_millis() < 100, "a mute flag reaches the others within 100 ms");
+const _: () = assert!(
+    SNAPSHOT_INTERVAL.as_millis() < 100,
+    "a mute flag reaches the others within 100 ms"
+);

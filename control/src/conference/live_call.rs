@@ -35,7 +35,9 @@ impl LiveCall {
         };
         let message = Message {
             envelope: theirs.reply_from(focus_device_id),
-            body: Body::Hangup { reason: Some(reason.as_str().to_owned()) },
+            body: Body::Hangup {
+                reason: Some(reason.as_str().to_owned()),
+            },
         };
         (message.event_type(), message.content())
     }

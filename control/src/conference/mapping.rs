@@ -55,7 +55,10 @@ pub(super) fn metadata_size(track: &metadata::Track) -> Option<Size> {
 
 fn usable_size(width: u32, height: u32) -> Option<Size> {
     let clamp = |pixels: u32| u16::try_from(pixels).unwrap_or(u16::MAX);
-    (width > 0 && height > 0).then(|| Size { width: clamp(width), height: clamp(height) })
+    (width > 0 && height > 0).then(|| Size {
+        width: clamp(width),
+        height: clamp(height),
+    })
 }
 
 #[cfg(test)]
@@ -65,7 +68,19 @@ mod tests {
     #[test]
     fn checklist_22_width_zero_or_absent_sizes_mean_the_lowest_layer() {
         assert_eq!(wanted_size(None), None);
-        assert_eq!(wanted_size(Some(channel::Size { width: 0, height: 720 })), None);
-        assert_eq!(wanted_size(Some(channel::Size { width: 100_000, height: 1 })), Some(Size::new(65535, 1)));
+        assert_eq!(
+            wanted_size(Some(channel::Size {
+                width: 0,
+                height: 720
+            })),
+            None
+        );
+        assert_eq!(
+            wanted_size(Some(channel::Size {
+                width: 100_000,
+                height: 1
+            })),
+            Some(Size::new(65535, 1))
+        );
     }
 }

@@ -78,7 +78,10 @@ impl Conferences {
     /// # Panics
     /// If `settings.shards` is empty: there is nowhere to place a conference.
     pub fn new(settings: Settings) -> Self {
-        assert!(!settings.shards.is_empty(), "a focus has at least one shard");
+        assert!(
+            !settings.shards.is_empty(),
+            "a focus has at least one shard"
+        );
         Self {
             shared: Shared::new(settings),
             conferences: BTreeMap::new(),
@@ -92,9 +95,15 @@ impl Conferences {
 
     /// Takes what happened on a transport. About a transport that is gone it does nothing.
     pub fn handle_transport(&mut self, id: TransportId, input: TransportInput, now: Instant) {
-        let Some((conf_id, participant)) = self.transports.get(&id).cloned() else { return };
-        let Some(conference) = self.conferences.get_mut(&conf_id) else { return };
-        let Some(leg) = conference.legs.get_mut(&participant) else { return };
+        let Some((conf_id, participant)) = self.transports.get(&id).cloned() else {
+            return;
+        };
+        let Some(conference) = self.conferences.get_mut(&conf_id) else {
+            return;
+        };
+        let Some(leg) = conference.legs.get_mut(&participant) else {
+            return;
+        };
         let shared = &mut self.shared;
         match input {
             // The handshake follows by itself; the data channel is what is waited for.
@@ -104,7 +113,9 @@ impl Conferences {
                     shared.refuse(Refusal::SecondChannel);
                 }
             }
-            TransportInput::ChannelClosed { channel } => leg.handle_channel_closed(channel, shared, now),
+            TransportInput::ChannelClosed { channel } => {
+                leg.handle_channel_closed(channel, shared, now)
+            }
             TransportInput::Binary { .. } => shared.refuse(Refusal::BinaryMessage),
             TransportInput::Text { channel, text } => {
                 if leg.is_signalling(channel) {
@@ -122,12 +133,23 @@ impl Conferences {
     }
 
     /// Takes that a user (or one device of it) is no longer a member of the conference: its legs are hung up.
-    pub fn handle_member_gone(&mut self, conf_id: &str, user_id: &str, device_id: Option<&str>, now: Instant) {
-        let Some(conference) = self.conferences.get(conf_id) else { return };
+    pub fn handle_member_gone(
+        &mut self,
+        conf_id: &str,
+        user_id: &str,
+        device_id: Option<&str>,
+        now: Instant,
+    ) {
+        let Some(conference) = self.conferences.get(conf_id) else {
+            return;
+        };
         let gone: Vec<ParticipantId> = conference
             .legs
             .keys()
-            .filter(|leg| leg.user_id == user_id && device_id.is_none_or(|device_id| leg.device_id == device_id))
+            .filter(|leg| {
+                leg.user_id == user_id
+                    && device_id.is_none_or(|device_id| leg.device_id == device_id)
+            })
             .cloned()
             .collect();
         for participant in gone {
@@ -142,9 +164,15 @@ impl Conferences {
                 return;
             }
             self.shared.deadlines.pop_first();
-            let Some((conf_id, participant)) = self.transports.get(&transport).cloned() else { continue };
-            let Some(conference) = self.conferences.get_mut(&conf_id) else { continue };
-            let Some(leg) = conference.legs.get_mut(&participant) else { continue };
+            let Some((conf_id, participant)) = self.transports.get(&transport).cloned() else {
+                continue;
+            };
+            let Some(conference) = self.conferences.get_mut(&conf_id) else {
+                continue;
+            };
+            let Some(leg) = conference.legs.get_mut(&participant) else {
+                continue;
+            };
             leg.disarm();
             match leg.handle_timeout(&mut self.shared, now) {
                 Ok(()) => conference.settle(&participant, &mut self.shared, now),
@@ -168,7 +196,10 @@ impl Conferences {
         self.draining = true;
         self.transports.clear();
         // Nobody is told that the others leave: all do.
-        for (_, leg) in std::mem::take(&mut self.conferences).into_values().flat_map(|conference| conference.legs) {
+        for (_, leg) in std::mem::take(&mut self.conferences)
+            .into_values()
+            .flat_map(|conference| conference.legs)
+        {
             self.ended.push(leg.participant(), leg.call_id());
             leg.close(Some(reason), &mut self.shared);
         }
@@ -176,7 +207,11 @@ impl Conferences {
 
     /// The calls that are up, so that the next process can hang up those that this one leaves behind.
     pub fn live_calls(&self) -> Vec<LiveCall> {
-        self.conferences.values().flat_map(|conference| conference.legs.values()).map(leg::Leg::live_call).collect()
+        self.conferences
+            .values()
+            .flat_map(|conference| conference.legs.values())
+            .map(leg::Leg::live_call)
+            .collect()
     }
 
     /// How many conferences there are.
@@ -190,9 +225,19 @@ impl Conferences {
     }
 
     /// Ends a leg, tells the others, and ends the conference with its last leg.
-    fn remove_leg(&mut self, conf_id: &str, participant: &ParticipantId, reason: Option<HangupReason>, now: Instant) {
-        let Some(conference) = self.conferences.get_mut(conf_id) else { return };
-        let Some(leg) = conference.legs.get(participant) else { return };
+    fn remove_leg(
+        &mut self,
+        conf_id: &str,
+        participant: &ParticipantId,
+        reason: Option<HangupReason>,
+        now: Instant,
+    ) {
+        let Some(conference) = self.conferences.get_mut(conf_id) else {
+            return;
+        };
+        let Some(leg) = conference.legs.get(participant) else {
+            return;
+        };
         self.transports.remove(&leg.transport());
         self.ended.push(participant, leg.call_id());
         conference.remove(participant, reason, &mut self.shared);

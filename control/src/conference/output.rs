@@ -132,13 +132,19 @@ pub struct Fingerprint {
 
 impl From<Fingerprint> for sdp::Fingerprint {
     fn from(fingerprint: Fingerprint) -> Self {
-        Self { algorithm: fingerprint.algorithm, bytes: fingerprint.bytes }
+        Self {
+            algorithm: fingerprint.algorithm,
+            bytes: fingerprint.bytes,
+        }
     }
 }
 
 impl From<sdp::Fingerprint> for Fingerprint {
     fn from(fingerprint: sdp::Fingerprint) -> Self {
-        Self { algorithm: fingerprint.algorithm, bytes: fingerprint.bytes }
+        Self {
+            algorithm: fingerprint.algorithm,
+            bytes: fingerprint.bytes,
+        }
     }
 }
 

@@ -21,12 +21,17 @@ pub(super) enum Ping {
     /// The last ping was answered.
     Idle { due: Instant },
     /// A ping is out.
-    Waiting { next_due: Instant, deadline: Instant },
+    Waiting {
+        next_due: Instant,
+        deadline: Instant,
+    },
 }
 
 impl Ping {
     pub(super) fn new(timing: &Timing, now: Instant) -> Self {
-        Self::Idle { due: now + timing.ping_interval }
+        Self::Idle {
+            due: now + timing.ping_interval,
+        }
     }
 
     /// Any pong answers the ping that is out. One that nobody asked for changes nothing.
@@ -39,7 +44,10 @@ impl Ping {
     pub(super) fn handle_timeout(&mut self, timing: &Timing, now: Instant) -> Due {
         match *self {
             Self::Idle { due } if due <= now => {
-                *self = Self::Waiting { next_due: now + timing.ping_interval, deadline: now + timing.ping_timeout };
+                *self = Self::Waiting {
+                    next_due: now + timing.ping_interval,
+                    deadline: now + timing.ping_timeout,
+                };
                 Due::Ping
             }
             Self::Waiting { deadline, .. } if deadline <= now => Due::Dead,

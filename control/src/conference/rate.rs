@@ -14,7 +14,10 @@ pub(super) struct Bucket {
 impl Bucket {
     /// A full one.
     pub(super) fn new(burst: f64, now: Instant) -> Self {
-        Self { tokens: burst, filled: now }
+        Self {
+            tokens: burst,
+            filled: now,
+        }
     }
 
     /// Takes a token, if there is one.
@@ -54,7 +57,11 @@ impl Rates {
     }
 
     fn forget_quietest(&mut self) {
-        let quietest = self.buckets.iter().min_by_key(|(_, bucket)| bucket.filled).map(|(name, _)| name.clone());
+        let quietest = self
+            .buckets
+            .iter()
+            .min_by_key(|(_, bucket)| bucket.filled)
+            .map(|(name, _)| name.clone());
         if let Some(name) = quietest {
             self.buckets.remove(&name);
         }

@@ -4,7 +4,9 @@ use std::time::Instant;
 
 use weir_shard::{Command, IceCredentials};
 use weir_signal::{
-    channel::{ChannelError, Description, DescriptionKind, FromClient, ToClient, TrackName, TrackRequest},
+    channel::{
+        ChannelError, Description, DescriptionKind, FromClient, ToClient, TrackName, TrackRequest,
+    },
     metadata::StreamMetadata,
     sdp::SdpError,
 };
@@ -17,17 +19,31 @@ const CONNECT: &str = "m.call.connect_to_focus";
 
 impl Conference {
     /// Takes a text message from the channel that carries signalling.
-    pub(super) fn handle_text(&mut self, participant: &ParticipantId, text: &str, shared: &mut Shared, now: Instant) {
-        let Some(leg) = self.legs.get_mut(participant) else { return };
+    pub(super) fn handle_text(
+        &mut self,
+        participant: &ParticipantId,
+        text: &str,
+        shared: &mut Shared,
+        now: Instant,
+    ) {
+        let Some(leg) = self.legs.get_mut(participant) else {
+            return;
+        };
         if !leg.take_message(now) {
             shared.refuse(Refusal::TooManyMessages);
             return;
         }
         match FromClient::parse(text) {
-            Ok(FromClient::Subscription { subscribe, unsubscribe }) => {
+            Ok(FromClient::Subscription {
+                subscribe,
+                unsubscribe,
+            }) => {
                 self.handle_subscription(participant, subscribe, &unsubscribe, shared);
             }
-            Ok(FromClient::Negotiate { description, metadata }) => {
+            Ok(FromClient::Negotiate {
+                description,
+                metadata,
+            }) => {
                 self.handle_negotiate(participant, description, metadata, shared);
             }
             Ok(FromClient::MetadataChanged(metadata)) => {
@@ -38,7 +54,12 @@ impl Conference {
             Ok(FromClient::Ping) => leg.send(&ToClient::Pong, shared),
             Ok(FromClient::ConnectToFocus(_)) => {
                 shared.refuse(Refusal::UnknownMessage);
-                leg.send_error("M_UNRECOGNIZED", "this focus does not connect to others", CONNECT, shared);
+                leg.send_error(
+                    "M_UNRECOGNIZED",
+                    "this focus does not connect to others",
+                    CONNECT,
+                    shared,
+                );
             }
             Ok(FromClient::Unknown { .. }) => shared.refuse(Refusal::UnknownMessage),
             Err(error) => {
@@ -58,22 +79,47 @@ impl Conference {
         shared: &mut Shared,
     ) {
         let Self { legs, board, .. } = self;
-        let Some(leg) = legs.get_mut(participant) else { return };
+        let Some(leg) = legs.get_mut(participant) else {
+            return;
+        };
         if subscribe.len() + unsubscribe.len() > limits::TRACKS_PER_REQUEST_MAX {
             shared.refuse(Refusal::RequestTooLong);
-            leg.send_error("M_TOO_LARGE", "too many tracks in one request", SUBSCRIPTION, shared);
+            leg.send_error(
+                "M_TOO_LARGE",
+                "too many tracks in one request",
+                SUBSCRIPTION,
+                shared,
+            );
             return;
         }
         let named = subscribe.len();
-        subscribe.retain(|request| board.track(&request.name).is_none_or(|track| track.owner != *participant));
+        subscribe.retain(|request| {
+            board
+                .track(&request.name)
+                .is_none_or(|track| track.owner != *participant)
+        });
         if subscribe.len() < named {
             shared.refuse(Refusal::OwnTrack);
-            leg.send_error("M_INVALID_PARAM", "a participant's own track cannot be subscribed to", SUBSCRIPTION, shared);
+            leg.send_error(
+                "M_INVALID_PARAM",
+                "a participant's own track cannot be subscribed to",
+                SUBSCRIPTION,
+                shared,
+            );
         }
         let wanted_max = shared.settings.limits.subscriptions_per_participant_max;
-        if leg.subscriptions.handle_request(subscribe, unsubscribe, wanted_max, board).is_err() {
+        if leg
+            .subscriptions
+            .handle_request(subscribe, unsubscribe, wanted_max, board)
+            .is_err()
+        {
             shared.refuse(Refusal::TooManySubscriptions);
-            leg.send_error("M_LIMIT_EXCEEDED", "too many subscriptions", SUBSCRIPTION, shared);
+            leg.send_error(
+                "M_LIMIT_EXCEEDED",
+                "too many subscriptions",
+                SUBSCRIPTION,
+                shared,
+            );
         }
     }
 
@@ -86,10 +132,14 @@ impl Conference {
     ) {
         let answered = match description.kind {
             DescriptionKind::Offer => self.take_offer(participant, &description.sdp, shared),
-            DescriptionKind::Answer => self.take_answer(participant, &description.sdp).map(|()| None),
+            DescriptionKind::Answer => self
+                .take_answer(participant, &description.sdp)
+                .map(|()| None),
         };
         let Self { legs, board, .. } = self;
-        let Some(leg) = legs.get_mut(participant) else { return };
+        let Some(leg) = legs.get_mut(participant) else {
+            return;
+        };
         match answered {
             Ok(answer) => {
                 if let Some(metadata) = metadata {
@@ -118,7 +168,9 @@ impl Conference {
         sdp: &str,
         shared: &mut Shared,
     ) -> Result<Option<String>, SdpError> {
-        let Some(leg) = self.legs.get_mut(participant) else { return Ok(None) };
+        let Some(leg) = self.legs.get_mut(participant) else {
+            return Ok(None);
+        };
         let transport = leg.transport();
         if leg.session.restarts_ice(sdp) {
             leg.session.set_local_ice(shared.ice_credentials(transport));
@@ -151,6 +203,11 @@ impl Conference {
 fn type_of(text: &str) -> String {
     serde_json::from_str::<serde_json::Value>(text)
         .ok()
-        .and_then(|message| message.get("type")?.as_str().map(|kind| kind.chars().take(64).collect()))
+        .and_then(|message| {
+            message
+                .get("type")?
+                .as_str()
+                .map(|kind| kind.chars().take(64).collect())
+        })
         .unwrap_or_default()
 }

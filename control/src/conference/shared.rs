@@ -73,7 +73,11 @@ impl Shared {
 
     pub(super) fn ice_credentials(&mut self, transport: TransportId) -> sdp::IceCredentials {
         sdp::IceCredentials {
-            ufrag: format!("{:x}{}", transport.0, self.characters(ICE_FRAGMENT_CHARACTERS)),
+            ufrag: format!(
+                "{:x}{}",
+                transport.0,
+                self.characters(ICE_FRAGMENT_CHARACTERS)
+            ),
             pwd: self.characters(ICE_PASSWORD_CHARACTERS),
         }
     }
@@ -89,7 +93,11 @@ impl Shared {
     }
 
     fn characters(&mut self, count: usize) -> String {
-        (&mut self.rng).sample_iter(Alphanumeric).take(count).map(char::from).collect()
+        (&mut self.rng)
+            .sample_iter(Alphanumeric)
+            .take(count)
+            .map(char::from)
+            .collect()
     }
 }
 

@@ -87,16 +87,23 @@ impl Streams {
 
     /// The outward streams, without whose they are.
     pub(super) fn advertised(&self) -> BTreeMap<String, metadata::Stream> {
-        self.outward.iter().map(|(id, stream)| (id.clone(), stream.advertised())).collect()
+        self.outward
+            .iter()
+            .map(|(id, stream)| (id.clone(), stream.advertised()))
+            .collect()
     }
 
     /// All tracks: outward stream id, track id, the shard's id, kind.
     pub(super) fn tracks(&self) -> impl Iterator<Item = (&str, &str, TrackId, MediaKind)> {
         self.outward.iter().flat_map(|(stream_id, stream)| {
-            stream
-                .tracks
-                .iter()
-                .map(move |(track_id, track)| (stream_id.as_str(), track_id.as_str(), track.id, track.published.kind))
+            stream.tracks.iter().map(move |(track_id, track)| {
+                (
+                    stream_id.as_str(),
+                    track_id.as_str(),
+                    track.id,
+                    track.published.kind,
+                )
+            })
         })
     }
 
@@ -105,9 +112,15 @@ impl Streams {
     fn live(&self, published: Vec<Published>) -> Vec<Published> {
         let mut live: Vec<Published> = Vec::new();
         for published in published {
-            let repeated = live.iter().any(|other| other.track_id == published.track_id);
+            let repeated = live
+                .iter()
+                .any(|other| other.track_id == published.track_id);
             let usable = is_token(&published.track_id) && is_token(&published.stream_id);
-            if published.active && usable && !repeated && (self.said.is_none() || self.said_about(&published).is_some()) {
+            if published.active
+                && usable
+                && !repeated
+                && (self.said.is_none() || self.said_about(&published).is_some())
+            {
                 live.push(published);
             }
         }
@@ -117,26 +130,47 @@ impl Streams {
     fn said_about(&self, published: &Published) -> Option<Said<'_>> {
         let said = self.said.as_ref()?;
         if let Some((key, stream, track)) = said.by_track(&published.track_id) {
-            return Some(Said { key, stream, track: Some(track) });
+            return Some(Said {
+                key,
+                stream,
+                track: Some(track),
+            });
         }
-        let outward = self.outward.iter().find(|(_, stream)| stream.tracks.contains_key(&published.track_id));
+        let outward = self
+            .outward
+            .iter()
+            .find(|(_, stream)| stream.tracks.contains_key(&published.track_id));
         let siblings = outward.iter().flat_map(|(_, stream)| stream.tracks.keys());
-        [published.current_stream_id.as_str(), published.stream_id.as_str()]
-            .into_iter()
-            .chain(outward.iter().map(|(id, _)| id.as_str()))
-            .chain(siblings.filter_map(|track_id| said.by_track(track_id)).map(|(key, _, _)| key))
-            .find_map(|key| said.streams.get_key_value(key))
-            .map(|(key, stream)| Said { key, stream, track: None })
+        [
+            published.current_stream_id.as_str(),
+            published.stream_id.as_str(),
+        ]
+        .into_iter()
+        .chain(outward.iter().map(|(id, _)| id.as_str()))
+        .chain(
+            siblings
+                .filter_map(|track_id| said.by_track(track_id))
+                .map(|(key, _, _)| key),
+        )
+        .find_map(|key| said.streams.get_key_value(key))
+        .map(|(key, stream)| Said {
+            key,
+            stream,
+            track: None,
+        })
     }
 
     fn remove_all_but(&mut self, live: &[Published], changes: &mut Changes) {
         for stream in self.outward.values_mut() {
             stream.tracks.retain(|track_id, track| {
                 let same = live.iter().any(|published| {
-                    published.track_id == *track_id && is_same_for_the_shard(&track.published, published)
+                    published.track_id == *track_id
+                        && is_same_for_the_shard(&track.published, published)
                 });
                 if !same {
-                    changes.commands.push(Command::RemoveTrack { track: track.id });
+                    changes
+                        .commands
+                        .push(Command::RemoveTrack { track: track.id });
                 }
                 same
             });
@@ -149,7 +183,10 @@ impl Streams {
 
     /// Whether the track is there already.
     fn keep(&mut self, published: &Published) -> bool {
-        let track = self.outward.values_mut().find_map(|stream| stream.tracks.get_mut(&published.track_id));
+        let track = self
+            .outward
+            .values_mut()
+            .find_map(|stream| stream.tracks.get_mut(&published.track_id));
         match track {
             Some(track) => {
                 track.published.clone_from(published);
@@ -167,19 +204,39 @@ impl Streams {
         shared: &mut Shared,
         changes: &mut Changes,
     ) {
-        let count: usize = self.outward.values().map(|stream| stream.tracks.len()).sum();
+        let count: usize = self
+            .outward
+            .values()
+            .map(|stream| stream.tracks.len())
+            .sum();
         if count >= shared.settings.limits.tracks_per_participant_max {
             changes.tracks_refused += 1;
             return;
         }
         let id = shared.track_id();
         let said = self.said_about(&published);
-        let purpose = said.as_ref().map(|said| said.stream.purpose.clone()).unwrap_or_default();
-        let size = said.as_ref().and_then(|said| said.track).and_then(mapping::metadata_size);
-        let muted = said.as_ref().is_some_and(|said| is_muted(said.stream, published.kind));
+        let purpose = said
+            .as_ref()
+            .map(|said| said.stream.purpose.clone())
+            .unwrap_or_default();
+        let size = said
+            .as_ref()
+            .and_then(|said| said.track)
+            .and_then(mapping::metadata_size);
+        let muted = said
+            .as_ref()
+            .is_some_and(|said| is_muted(said.stream, published.kind));
         let name = said.map_or(published.stream_id.as_str(), |said| said.key);
-        let name = if is_token(name) { name.to_owned() } else { published.stream_id.clone() };
-        let stream_id = match self.outward.iter().find(|(_, stream)| stream.purpose == purpose) {
+        let name = if is_token(name) {
+            name.to_owned()
+        } else {
+            published.stream_id.clone()
+        };
+        let stream_id = match self
+            .outward
+            .iter()
+            .find(|(_, stream)| stream.purpose == purpose)
+        {
             Some((stream_id, _)) => stream_id.clone(),
             None => self.free_id(name, id, taken),
         };
@@ -189,17 +246,36 @@ impl Streams {
             transport,
             mid: published.mid.clone(),
             kind: mapping::kind(published.kind),
-            codecs: published.codecs.iter().map(mapping::codec_mapping).collect(),
+            codecs: published
+                .codecs
+                .iter()
+                .map(mapping::codec_mapping)
+                .collect(),
             extensions: mapping::extensions(&published.extensions),
             rids: published.rids.iter().map(|rid| rid.id.clone()).collect(),
             ssrcs: published.ssrcs.clone(),
             size,
         }));
         if muted {
-            changes.commands.push(Command::UpdateTrack { track: id, size, muted });
+            changes.commands.push(Command::UpdateTrack {
+                track: id,
+                size,
+                muted,
+            });
         }
-        let stream = self.outward.entry(stream_id).or_insert_with(|| Stream::new(purpose));
-        stream.tracks.insert(published.track_id.clone(), Track { id, published, size, muted });
+        let stream = self
+            .outward
+            .entry(stream_id)
+            .or_insert_with(|| Stream::new(purpose));
+        stream.tracks.insert(
+            published.track_id.clone(),
+            Track {
+                id,
+                published,
+                size,
+                muted,
+            },
+        );
     }
 
     /// An id that nobody in the conference uses. Who announces a stream under somebody else's id gets another one.
@@ -216,9 +292,17 @@ impl Streams {
         let ids: Vec<String> = self.outward.keys().cloned().collect();
         for id in ids {
             let found = self.describe_tracks(&id);
-            let purpose = found.iter().find_map(|(_, said)| said.as_ref()).map(|said| said.purpose.clone());
-            let purpose_is_free = !self.outward.values().any(|stream| Some(&stream.purpose) == purpose.as_ref());
-            let Some(stream) = self.outward.get_mut(&id) else { continue };
+            let purpose = found
+                .iter()
+                .find_map(|(_, said)| said.as_ref())
+                .map(|said| said.purpose.clone());
+            let purpose_is_free = !self
+                .outward
+                .values()
+                .any(|stream| Some(&stream.purpose) == purpose.as_ref());
+            let Some(stream) = self.outward.get_mut(&id) else {
+                continue;
+            };
             if let Some(purpose) = purpose.filter(|_| purpose_is_free) {
                 stream.purpose = purpose;
             }
@@ -228,7 +312,11 @@ impl Streams {
 
     /// What is said about each track of one outward stream.
     fn describe_tracks(&self, id: &str) -> Vec<(String, Option<Description>)> {
-        let tracks = self.outward.get(id).into_iter().flat_map(|stream| &stream.tracks);
+        let tracks = self
+            .outward
+            .get(id)
+            .into_iter()
+            .flat_map(|stream| &stream.tracks);
         tracks
             .map(|(track_id, track)| {
                 let said = self.said_about(&track.published).map(|said| Description {
@@ -253,12 +341,19 @@ struct Description {
 
 impl Stream {
     fn new(purpose: Purpose) -> Self {
-        Self { purpose, audio_muted: true, video_muted: true, tracks: BTreeMap::new() }
+        Self {
+            purpose,
+            audio_muted: true,
+            video_muted: true,
+            tracks: BTreeMap::new(),
+        }
     }
 
     fn apply(&mut self, found: &[(String, Option<Description>)], changes: &mut Changes) {
         for (track_id, said) in found {
-            let (Some(track), Some(said)) = (self.tracks.get_mut(track_id), said) else { continue };
+            let (Some(track), Some(said)) = (self.tracks.get_mut(track_id), said) else {
+                continue;
+            };
             let muted = match track.published.kind {
                 MediaKind::Audio => said.audio_muted,
                 MediaKind::Video => said.video_muted,
@@ -267,7 +362,11 @@ impl Stream {
             let size = said.size.or(track.size);
             if (size, muted) != (track.size, track.muted) {
                 (track.size, track.muted) = (size, muted);
-                changes.commands.push(Command::UpdateTrack { track: track.id, size, muted });
+                changes.commands.push(Command::UpdateTrack {
+                    track: track.id,
+                    size,
+                    muted,
+                });
             }
         }
         self.audio_muted = self.is_muted(MediaKind::Audio);
@@ -276,7 +375,10 @@ impl Stream {
 
     /// A stream without a track of that kind counts as muted.
     fn is_muted(&self, kind: MediaKind) -> bool {
-        self.tracks.values().filter(|track| track.published.kind == kind).all(|track| track.muted)
+        self.tracks
+            .values()
+            .filter(|track| track.published.kind == kind)
+            .all(|track| track.muted)
     }
 
     fn advertised(&self) -> metadata::Stream {
@@ -309,7 +411,13 @@ fn is_muted(stream: &metadata::Stream, kind: MediaKind) -> bool {
 /// Whether the shard's idea of a track still fits. Stream ids and pauses are not its business; sources are, but it learns new
 /// ones by itself.
 fn is_same_for_the_shard(old: &Published, new: &Published) -> bool {
-    let rids = |published: &Published| published.rids.iter().map(|rid| rid.id.clone()).collect::<Vec<_>>();
+    let rids = |published: &Published| {
+        published
+            .rids
+            .iter()
+            .map(|rid| rid.id.clone())
+            .collect::<Vec<_>>()
+    };
     old.mid == new.mid
         && old.kind == new.kind
         && old.codecs == new.codecs
@@ -319,5 +427,7 @@ fn is_same_for_the_shard(old: &Published, new: &Published) -> bool {
 
 /// What can be written into an `a=msid` line and found again.
 fn is_token(id: &str) -> bool {
-    !id.is_empty() && id.len() <= limits::ID_BYTES_MAX && id.bytes().all(|byte| byte.is_ascii_graphic())
+    !id.is_empty()
+        && id.len() <= limits::ID_BYTES_MAX
+        && id.bytes().all(|byte| byte.is_ascii_graphic())
 }

@@ -43,7 +43,10 @@ enum Phase {
     /// The participant has not agreed yet, or does not take it.
     Asked,
     /// The shard forwards, for a tile of that size.
-    Forwarding { id: SubscriptionId, wanted: Option<Size> },
+    Forwarding {
+        id: SubscriptionId,
+        wanted: Option<Size>,
+    },
 }
 
 /// A request that names more than is allowed. What fits has been taken.
@@ -78,32 +81,62 @@ impl Subscriptions {
     }
 
     /// Brings the session's wishes and the shard in line with what is wanted and with what exists.
-    pub(super) fn reconcile(&mut self, place: Place<'_>, board: &Board, session: &mut Session, shared: &mut Shared) {
-        let exists: BTreeMap<TrackId, &Advertised> =
-            board.tracks_of_others(place.own).map(|advertised| (advertised.track, advertised)).collect();
+    pub(super) fn reconcile(
+        &mut self,
+        place: Place<'_>,
+        board: &Board,
+        session: &mut Session,
+        shared: &mut Shared,
+    ) {
+        let exists: BTreeMap<TrackId, &Advertised> = board
+            .tracks_of_others(place.own)
+            .map(|advertised| (advertised.track, advertised))
+            .collect();
         self.drop_gone(&exists, session);
 
         let wanted: BTreeMap<TrackId, (&TrackName, &Advertised, Option<Size>)> = self
             .wanted
             .iter()
-            .filter_map(|(name, size)| board.track(name).map(|advertised| (name, advertised, *size)))
+            .filter_map(|(name, size)| {
+                board
+                    .track(name)
+                    .map(|advertised| (name, advertised, *size))
+            })
             .filter(|(_, advertised, _)| advertised.owner != *place.own)
             .map(|(name, advertised, size)| (advertised.track, (name, advertised, size)))
             .collect();
 
-        let unwanted: Vec<TrackId> = self.active.keys().copied().filter(|track| !wanted.contains_key(track)).collect();
+        let unwanted: Vec<TrackId> = self
+            .active
+            .keys()
+            .copied()
+            .filter(|track| !wanted.contains_key(track))
+            .collect();
         for track in unwanted {
             session.stop_track(track.0);
             self.paused.insert(track);
-            if let Some(Subscription { phase: Phase::Forwarding { id, .. }, .. }) = self.active.remove(&track) {
+            if let Some(Subscription {
+                phase: Phase::Forwarding { id, .. },
+                ..
+            }) = self.active.remove(&track)
+            {
                 shared.command(place.shard, Command::Unsubscribe { id });
             }
         }
         for (track, (name, advertised, size)) in wanted {
             match self.active.get_mut(&track) {
-                Some(Subscription { phase: Phase::Forwarding { id, wanted }, .. }) if *wanted != size => {
+                Some(Subscription {
+                    phase: Phase::Forwarding { id, wanted },
+                    ..
+                }) if *wanted != size => {
                     *wanted = size;
-                    shared.command(place.shard, Command::SetWanted { id: *id, wanted: size });
+                    shared.command(
+                        place.shard,
+                        Command::SetWanted {
+                            id: *id,
+                            wanted: size,
+                        },
+                    );
                 }
                 Some(_) => {}
                 None => {
@@ -131,22 +164,34 @@ impl Subscriptions {
     }
 
     /// Brings the shard in line with what has been agreed; to be called after every description from the participant.
-    pub(super) fn handle_agreed(&mut self, place: Place<'_>, board: &Board, session: &mut Session, shared: &mut Shared) {
-        let sending: BTreeMap<u32, Sending> = session.sending().into_iter().map(|sending| (sending.key, sending)).collect();
+    pub(super) fn handle_agreed(
+        &mut self,
+        place: Place<'_>,
+        board: &Board,
+        session: &mut Session,
+        shared: &mut Shared,
+    ) {
+        let sending: BTreeMap<u32, Sending> = session
+            .sending()
+            .into_iter()
+            .map(|sending| (sending.key, sending))
+            .collect();
         for (track, subscription) in &mut self.active {
             match (sending.get(&track.0), subscription.phase) {
                 (Some(sending), Phase::Asked) => {
                     let id = shared.subscription_id();
                     let wanted = self.wanted.get(&subscription.name).copied().flatten();
                     subscription.phase = Phase::Forwarding { id, wanted };
-                    let subscribe = subscription.subscribe(id, *track, place.transport, wanted, sending);
+                    let subscribe =
+                        subscription.subscribe(id, *track, place.transport, wanted, sending);
                     shared.command(place.shard, Command::Subscribe(subscribe));
                 }
                 (None, Phase::Forwarding { id, .. }) => {
                     shared.command(place.shard, Command::Unsubscribe { id });
                     // What begins anew needs a new source: packet numbers must never be used twice under one key.
                     if let Some(advertised) = board.track(&subscription.name) {
-                        *subscription = Subscription::new(subscription.name.clone(), advertised, shared);
+                        *subscription =
+                            Subscription::new(subscription.name.clone(), advertised, shared);
                         subscription.wish(*track, advertised.kind, session);
                     }
                 }
@@ -170,7 +215,13 @@ impl Subscription {
             MediaKind::Audio => None,
             MediaKind::Video => Some(shared.ssrc()),
         };
-        Self { name, ssrc: shared.ssrc(), rtx_ssrc, cname: advertised.cname.clone(), phase: Phase::Asked }
+        Self {
+            name,
+            ssrc: shared.ssrc(),
+            rtx_ssrc,
+            cname: advertised.cname.clone(),
+            phase: Phase::Asked,
+        }
     }
 
     /// Tells the session. It refuses what cannot be written down; such a name is never on the board.

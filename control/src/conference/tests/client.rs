@@ -76,7 +76,10 @@ impl Client {
             snapshots: 0,
             making_offer: false,
             lively: true,
-            wants: Some(Size { width: 1280, height: 720 }),
+            wants: Some(Size {
+                width: 1280,
+                height: 720,
+            }),
             offers_seen: 0,
             answers_seen: 0,
             last_sdp: String::new(),
@@ -94,7 +97,12 @@ impl Client {
         client
     }
 
-    pub(super) fn push_section(&mut self, media: Media, sends: Option<(&str, &str)>, simulcast: bool) {
+    pub(super) fn push_section(
+        &mut self,
+        media: Media,
+        sends: Option<(&str, &str)>,
+        simulcast: bool,
+    ) {
         self.sections.push(Section {
             mid: self.sections.len().to_string(),
             media,
@@ -105,13 +113,20 @@ impl Client {
     }
 
     pub(super) fn announce(&mut self, stream_id: &str, purpose: Purpose) {
-        let stream = Stream { purpose, ..Stream::default() };
+        let stream = Stream {
+            purpose,
+            ..Stream::default()
+        };
         self.metadata.streams.insert(stream_id.to_owned(), stream);
     }
 
     pub(super) fn announce_track(&mut self, stream_id: &str, track_id: &str, kind: MediaKind) {
         let size = (kind == MediaKind::Video).then_some((1280, 720));
-        let track = Track { kind: Some(kind), width: size.map(|size| size.0), height: size.map(|size| size.1) };
+        let track = Track {
+            kind: Some(kind),
+            width: size.map(|size| size.0),
+            height: size.map(|size| size.1),
+        };
         if let Some(stream) = self.metadata.streams.get_mut(stream_id) {
             stream.tracks.insert(track_id.to_owned(), track);
         }
@@ -173,12 +188,21 @@ impl Client {
     pub(super) fn subscription(&self) -> String {
         let feeds = self.feeds.iter().flat_map(|feeds| &feeds.streams);
         let subscribe = feeds.flat_map(|(stream_id, stream)| {
-            stream.tracks.iter().map(move |(track_id, track)| TrackRequest {
-                name: name(stream_id, track_id),
-                size: (track.kind == Some(MediaKind::Video)).then_some(self.wants).flatten(),
-            })
+            stream
+                .tracks
+                .iter()
+                .map(move |(track_id, track)| TrackRequest {
+                    name: name(stream_id, track_id),
+                    size: (track.kind == Some(MediaKind::Video))
+                        .then_some(self.wants)
+                        .flatten(),
+                })
         });
-        FromClient::Subscription { subscribe: subscribe.collect(), unsubscribe: Vec::new() }.to_text()
+        FromClient::Subscription {
+            subscribe: subscribe.collect(),
+            unsubscribe: Vec::new(),
+        }
+        .to_text()
     }
 
     /// Does what the reference client does, and gives what it says.
@@ -186,9 +210,15 @@ impl Client {
         match message {
             ToClient::MetadataChanged(metadata) => {
                 self.see(metadata);
-                self.wants.map(|_| self.subscription()).into_iter().collect()
+                self.wants
+                    .map(|_| self.subscription())
+                    .into_iter()
+                    .collect()
             }
-            ToClient::Negotiate { description, metadata } => match description.kind {
+            ToClient::Negotiate {
+                description,
+                metadata,
+            } => match description.kind {
                 DescriptionKind::Offer if self.making_offer => Vec::new(),
                 DescriptionKind::Offer => {
                     self.see(metadata);
@@ -220,7 +250,8 @@ impl Client {
     fn see(&mut self, metadata: StreamMetadata) {
         assert!(
             metadata.streams.values().all(|stream| {
-                stream.user_id.as_deref() != Some(&self.id.user_id) || stream.device_id.as_deref() != Some(&self.id.device_id)
+                stream.user_id.as_deref() != Some(&self.id.user_id)
+                    || stream.device_id.as_deref() != Some(&self.id.device_id)
             }),
             "a snapshot shows its receiver to itself"
         );
@@ -235,13 +266,21 @@ impl Client {
     }
 
     pub(super) fn stream_ids(&self) -> Vec<&str> {
-        self.feeds.iter().flat_map(|feeds| feeds.streams.keys()).map(String::as_str).collect()
+        self.feeds
+            .iter()
+            .flat_map(|feeds| feeds.streams.keys())
+            .map(String::as_str)
+            .collect()
     }
 
     /// The tracks that flow to it, by section.
     pub(super) fn receives(&self) -> BTreeMap<&str, &str> {
         let sections = self.sections.iter();
-        sections.filter_map(|section| Some((section.mid.as_str(), section.receives.as_ref()?.1.as_str()))).collect()
+        sections
+            .filter_map(|section| {
+                Some((section.mid.as_str(), section.receives.as_ref()?.1.as_str()))
+            })
+            .collect()
     }
 
     // ── SDP ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -253,20 +292,46 @@ impl Client {
         for (index, theirs) in description.sections.iter().enumerate() {
             let mid = theirs.mid.clone().expect("a mid");
             if index == self.sections.len() {
-                let media = if theirs.media == "audio" { Media::Audio } else { Media::Video };
-                self.sections.push(Section { mid: mid.clone(), media, sends: None, simulcast: false, receives: None });
+                let media = if theirs.media == "audio" {
+                    Media::Audio
+                } else {
+                    Media::Video
+                };
+                self.sections.push(Section {
+                    mid: mid.clone(),
+                    media,
+                    sends: None,
+                    simulcast: false,
+                    receives: None,
+                });
             }
             let section = &mut self.sections[index];
             assert_eq!(section.mid, mid, "mids are stable");
-            let msid = theirs.msid.as_ref().filter(|_| theirs.direction.sends() && theirs.port != 0);
-            section.receives = msid.map(|msid| (msid.stream_id.clone(), msid.track_id.clone().expect("a track id")));
+            let msid = theirs
+                .msid
+                .as_ref()
+                .filter(|_| theirs.direction.sends() && theirs.port != 0);
+            section.receives = msid.map(|msid| {
+                (
+                    msid.stream_id.clone(),
+                    msid.track_id.clone().expect("a track id"),
+                )
+            });
         }
     }
 
     pub(super) fn describe(&self, setup: &str) -> String {
         let mut sdp = "v=0\r\no=- 4711 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n".to_owned();
-        let mids: Vec<&str> = self.sections.iter().map(|section| section.mid.as_str()).collect();
-        let _ = write!(sdp, "a=group:BUNDLE {}\r\na=extmap-allow-mixed\r\n", mids.join(" "));
+        let mids: Vec<&str> = self
+            .sections
+            .iter()
+            .map(|section| section.mid.as_str())
+            .collect();
+        let _ = write!(
+            sdp,
+            "a=group:BUNDLE {}\r\na=extmap-allow-mixed\r\n",
+            mids.join(" ")
+        );
         for section in &self.sections {
             let formats = match section.media {
                 Media::Audio => "audio 9 UDP/TLS/RTP/SAVPF 111 63",
@@ -316,7 +381,9 @@ impl Section {
             sdp.push_str("a=rtpmap:96 VP8/90000\r\na=rtcp-fb:96 nack\r\na=rtcp-fb:96 nack pli\r\na=rtcp-fb:96 transport-cc\r\n");
             sdp.push_str("a=rtpmap:97 rtx/90000\r\na=fmtp:97 apt=96\r\n");
             if self.simulcast {
-                sdp.push_str("a=rid:f send\r\na=rid:h send\r\na=rid:q send\r\na=simulcast:send f;h;q\r\n");
+                sdp.push_str(
+                    "a=rid:f send\r\na=rid:h send\r\na=rid:q send\r\na=simulcast:send f;h;q\r\n",
+                );
             }
         }
         sdp
@@ -324,5 +391,8 @@ impl Section {
 }
 
 pub(super) fn name(stream_id: &str, track_id: &str) -> TrackName {
-    TrackName { stream_id: stream_id.to_owned(), track_id: track_id.to_owned() }
+    TrackName {
+        stream_id: stream_id.to_owned(),
+        track_id: track_id.to_owned(),
+    }
 }

@@ -10,13 +10,25 @@ use crate::conference::{Refusal, TransportInput};
 #[test]
 fn checklist_38_noise_on_the_channel_is_ignored() {
     let mut world = World::call(&["alice", "bob"]);
-    for text in ["", "not JSON", "[]", "7", r#"{"type":7}"#, r#"{"type":"m.call.dance","content":{}}"#, r#"{"content":{}}"#] {
+    for text in [
+        "",
+        "not JSON",
+        "[]",
+        "7",
+        r#"{"type":7}"#,
+        r#"{"type":"m.call.dance","content":{}}"#,
+        r#"{"content":{}}"#,
+    ] {
         world.say(0, text);
     }
     assert_eq!(world.refused.len(), 7);
     world.say(0, r#"{"type":"m.call.negotiate","content":{}}"#);
     assert_eq!(world.clients[0].errors[0].in_reply_to, "m.call.negotiate");
-    assert_eq!(world.clients[0].errors.len(), 1, "only a request is answered");
+    assert_eq!(
+        world.clients[0].errors.len(),
+        1,
+        "only a request is answered"
+    );
     assert_eq!(world.clients[0].receives().len(), 2);
 }
 
@@ -25,11 +37,30 @@ fn checklist_38_binary_frames_and_second_channels_are_ignored() {
     let mut world = World::call(&["alice", "bob"]);
     let id = world.clients[0].transport.expect("a transport");
     world.input(id, TransportInput::Binary { channel: 1 });
-    world.input(id, TransportInput::ChannelOpen { channel: 3, label: "datachannel".to_owned() });
+    world.input(
+        id,
+        TransportInput::ChannelOpen {
+            channel: 3,
+            label: "datachannel".to_owned(),
+        },
+    );
     let hangup = world.clients[0].metadata_changed();
-    world.input(id, TransportInput::Text { channel: 3, text: hangup });
+    world.input(
+        id,
+        TransportInput::Text {
+            channel: 3,
+            text: hangup,
+        },
+    );
     world.input(id, TransportInput::ChannelClosed { channel: 3 });
-    assert_eq!(world.refused, [Refusal::BinaryMessage, Refusal::SecondChannel, Refusal::SecondChannel]);
+    assert_eq!(
+        world.refused,
+        [
+            Refusal::BinaryMessage,
+            Refusal::SecondChannel,
+            Refusal::SecondChannel
+        ]
+    );
     world.renegotiate(0, |alice| alice.share("share", "screen"));
     world.pass(Duration::from_millis(100));
     assert_eq!(world.clients[1].stream_ids(), ["alice-stream", "share"]);
@@ -76,12 +107,18 @@ fn checklist_39_malformed_invites_affect_nobody() {
         "m=".repeat(100_000),
     ];
     for offer in &offers {
-        send(&mut world, &|content| content["offer"]["sdp"] = json!(offer));
+        send(&mut world, &|content| {
+            content["offer"]["sdp"] = json!(offer)
+        });
     }
     send(&mut world, &|content| content["offer"] = json!(7));
     send(&mut world, &|content| content["conf_id"] = json!(null));
-    send(&mut world, &|content| content["call_id"] = json!("x".repeat(300)));
-    send(&mut world, &|content| content["org.matrix.msc3898.trunk"] = json!(true));
+    send(&mut world, &|content| {
+        content["call_id"] = json!("x".repeat(300))
+    });
+    send(&mut world, &|content| {
+        content["org.matrix.msc3898.trunk"] = json!(true)
+    });
 
     assert!(world.refused.len() >= 11, "{:?}", world.refused);
     world.hang_up(2);
@@ -97,12 +134,28 @@ fn flood_of_messages_is_cut_off() {
     for _ in 0..1000 {
         world.say(0, r#"{"type":"m.call.pong","content":{}}"#);
     }
-    let cut = world.refused.iter().filter(|reason| **reason == Refusal::TooManyMessages).count();
+    let cut = world
+        .refused
+        .iter()
+        .filter(|reason| **reason == Refusal::TooManyMessages)
+        .count();
     assert!(cut >= 800, "{cut}");
     world.pass(Duration::from_secs(5));
-    world.change_metadata(0, |alice| alice.metadata.streams.values_mut().for_each(|stream| stream.audio_muted = true));
+    world.change_metadata(0, |alice| {
+        alice
+            .metadata
+            .streams
+            .values_mut()
+            .for_each(|stream| stream.audio_muted = true)
+    });
     world.pass(Duration::from_millis(100));
-    assert!(world.clients[1].feed("alice-stream").expect("a feed").audio_muted, "it may go on later");
+    assert!(
+        world.clients[1]
+            .feed("alice-stream")
+            .expect("a feed")
+            .audio_muted,
+        "it may go on later"
+    );
 }
 
 #[test]
@@ -110,7 +163,11 @@ fn published_tracks_are_bounded() {
     let mut world = World::call(&["alice", "bob"]);
     world.renegotiate(0, |alice| {
         for number in 0..30 {
-            alice.push_section(super::client::Media::Video, Some(("alice-stream", &format!("cam-{number}"))), false);
+            alice.push_section(
+                super::client::Media::Video,
+                Some(("alice-stream", &format!("cam-{number}"))),
+                false,
+            );
         }
     });
     assert_eq!(world.shards[0].tracks.len(), 12 + 2);
@@ -123,9 +180,16 @@ fn unwritable_ids_are_not_advertised() {
     let mut world = World::new();
     let mut alice = Client::new("alice", "conf");
     let stream = alice.metadata.streams.pop_first().expect("a stream").1;
-    alice.metadata.streams.insert("two words\r\na=evil".to_owned(), stream);
+    alice
+        .metadata
+        .streams
+        .insert("two words\r\na=evil".to_owned(), stream);
     world.join(alice);
     world.join(Client::new("bob", "conf"));
     assert_eq!(world.clients[1].stream_ids(), Vec::<&str>::new());
-    assert_eq!(world.clients[0].receives().len(), 2, "she sees Bob all the same");
+    assert_eq!(
+        world.clients[0].receives().len(),
+        2,
+        "she sees Bob all the same"
+    );
 }

@@ -36,8 +36,20 @@ fn checklist_01_new_invite_replaces_the_older_leg() {
     world.pass(Duration::from_secs(1));
     assert_eq!(world.focus.participant_count(), 2);
     assert_eq!(world.clients[1].stream_ids(), ["alice-stream"]);
-    assert_eq!(world.clients[1].receives().into_values().collect::<Vec<_>>(), ["alice-mic", "alice-cam"]);
-    assert!(world.clients[0].to_device.iter().all(|(kind, _)| *kind == "m.call.answer"), "no hangup for its own doing");
+    assert_eq!(
+        world.clients[1]
+            .receives()
+            .into_values()
+            .collect::<Vec<_>>(),
+        ["alice-mic", "alice-cam"]
+    );
+    assert!(
+        world.clients[0]
+            .to_device
+            .iter()
+            .all(|(kind, _)| *kind == "m.call.answer"),
+        "no hangup for its own doing"
+    );
     world.hang_up(0);
     world.hang_up(1);
     world.assert_empty();
@@ -56,7 +68,9 @@ fn checklist_02_answer_has_what_the_client_listens_to() {
     assert_eq!(content["dest_session_id"], "bob-session");
     assert_eq!(content["version"], "1");
     assert_eq!(content["answer"]["type"], "answer");
-    let streams = content["org.matrix.msc3077.sdp_stream_metadata"].as_object().expect("a snapshot");
+    let streams = content["org.matrix.msc3077.sdp_stream_metadata"]
+        .as_object()
+        .expect("a snapshot");
     assert_eq!(streams.keys().collect::<Vec<_>>(), ["alice-stream"]);
     let (_, first) = &world.clients[0].to_device[0];
     assert_eq!(first["org.matrix.msc3077.sdp_stream_metadata"], json!({}));
@@ -67,7 +81,12 @@ fn checklist_03_no_seq() {
     let mut world = World::call(&["alice"]);
     world.hang_up_all();
     assert_eq!(world.clients[0].to_device.len(), 2);
-    assert!(world.clients[0].to_device.iter().all(|(_, content)| content.get("seq").is_none()));
+    assert!(
+        world.clients[0]
+            .to_device
+            .iter()
+            .all(|(_, content)| content.get("seq").is_none())
+    );
 }
 
 #[test]
@@ -82,7 +101,11 @@ fn checklist_05_candidates_are_in_the_answer_and_the_clients_are_not_needed() {
     let mut world = World::new();
     let alice = world.invite(Client::new("alice", "conf"));
     let answer = Description::parse(&world.clients[alice].last_sdp).expect("SDP");
-    let addresses: Vec<String> = answer.sections[0].candidates.iter().map(|c| c.address.to_string()).collect();
+    let addresses: Vec<String> = answer.sections[0]
+        .candidates
+        .iter()
+        .map(|c| c.address.to_string())
+        .collect();
     assert_eq!(addresses, ["192.0.2.1:7882"]);
 
     for candidates in [
@@ -103,11 +126,18 @@ fn checklist_06_select_answer_is_taken_and_not_needed() {
     let mut world = World::call(&["alice", "bob"]);
     let content = world.clients[0].content(json!({"selected_party_id": "sfu-FOCUS"}));
     world.call_event(0, "m.call.select_answer", &content);
-    assert_eq!((world.focus.participant_count(), world.refused.len()), (2, 0));
+    assert_eq!(
+        (world.focus.participant_count(), world.refused.len()),
+        (2, 0)
+    );
 
     let content = world.clients[1].content(json!({"selected_party_id": "somebody else"}));
     world.call_event(1, "m.call.select_answer", &content);
-    assert_eq!(world.focus.participant_count(), 1, "it has chosen another party");
+    assert_eq!(
+        world.focus.participant_count(),
+        1,
+        "it has chosen another party"
+    );
 }
 
 #[test]
@@ -119,7 +149,10 @@ fn checklist_07_replayed_invite_makes_no_second_participant() {
     world.invite_again(0, "alice-call-2");
     let live = world.clients[0].transport;
     world.call_event(0, "m.call.invite", &first);
-    assert_eq!(world.clients[0].transport, live, "nor does it replace a newer one");
+    assert_eq!(
+        world.clients[0].transport, live,
+        "nor does it replace a newer one"
+    );
     assert_eq!(world.refused, [Refusal::Duplicate, Refusal::Duplicate]);
 }
 
@@ -140,12 +173,25 @@ fn checklist_10_sizes_come_from_metadata_where_it_has_them() {
     let mut world = World::new();
     let mut alice = Client::new("alice", "conf");
     alice.metadata.streams.values_mut().for_each(|stream| {
-        stream.tracks.values_mut().for_each(|track| (track.width, track.height) = (None, None));
+        stream
+            .tracks
+            .values_mut()
+            .for_each(|track| (track.width, track.height) = (None, None));
     });
     world.join(alice);
     world.join(Client::new("bob", "conf"));
-    assert_eq!(world.clients[1].feed("alice-stream").expect("a feed").tracks["alice-cam"].width, None);
-    assert_eq!(world.clients[0].feed("bob-stream").expect("a feed").tracks["bob-cam"].width, Some(1280));
+    assert_eq!(
+        world.clients[1]
+            .feed("alice-stream")
+            .expect("a feed")
+            .tracks["alice-cam"]
+            .width,
+        None
+    );
+    assert_eq!(
+        world.clients[0].feed("bob-stream").expect("a feed").tracks["bob-cam"].width,
+        Some(1280)
+    );
 }
 
 #[test]
@@ -166,10 +212,21 @@ fn encrypted_invite_is_answered_encrypted_and_only_for_its_own_device() {
 #[test]
 fn conferences_go_to_the_shard_with_the_fewest_participants() {
     let mut world = World::new();
-    for (name, conf) in [("a", "one"), ("b", "one"), ("c", "two"), ("d", "three"), ("e", "three"), ("f", "four")] {
+    for (name, conf) in [
+        ("a", "one"),
+        ("b", "one"),
+        ("c", "two"),
+        ("d", "three"),
+        ("e", "three"),
+        ("f", "four"),
+    ] {
         world.join(Client::new(name, conf));
     }
-    let transports: Vec<usize> = world.shards.iter().map(|shard| shard.transports.len()).collect();
+    let transports: Vec<usize> = world
+        .shards
+        .iter()
+        .map(|shard| shard.transports.len())
+        .collect();
     assert_eq!(transports, [3, 3], "one: 0, two: 1, three: 1, four: 0");
 }
 
@@ -196,15 +253,28 @@ fn full_focus_refuses_by_name() {
     world.invite(Client::new("carol", "conf"));
     world.invite(Client::new("dave", "conf"));
     use Refusal::{TooManyConferences, TooManyDevicesOfUser, TooManyParticipants};
-    assert_eq!(world.refused, [TooManyConferences, TooManyDevicesOfUser, TooManyParticipants]);
+    assert_eq!(
+        world.refused,
+        [
+            TooManyConferences,
+            TooManyDevicesOfUser,
+            TooManyParticipants
+        ]
+    );
     let (kind, content) = &world.clients[1].to_device[0];
-    assert_eq!((*kind, content["reason"].as_str()), ("m.call.reject", Some("too_many_conferences")));
+    assert_eq!(
+        (*kind, content["reason"].as_str()),
+        ("m.call.reject", Some("too_many_conferences"))
+    );
     assert_eq!(content["dest_session_id"], "bob-session");
 }
 
 #[test]
 fn invites_are_limited_for_each_user_and_homeserver() {
-    let mut world = World::with(Limits { invites_per_homeserver_per_second: 2.0, ..Limits::default() });
+    let mut world = World::with(Limits {
+        invites_per_homeserver_per_second: 2.0,
+        ..Limits::default()
+    });
     let mut alice = Client::new("alice", "conf");
     let content = alice.invite();
     world.clients.push(alice);
@@ -212,7 +282,16 @@ fn invites_are_limited_for_each_user_and_homeserver() {
         world.call_event(0, "m.call.invite", &content);
     }
     use Refusal::{Duplicate, TooManyInvitesOfHomeserver, TooManyInvitesOfUser};
-    assert_eq!(world.refused[..5], [Duplicate, Duplicate, Duplicate, Duplicate, TooManyInvitesOfUser]);
+    assert_eq!(
+        world.refused[..5],
+        [
+            Duplicate,
+            Duplicate,
+            Duplicate,
+            Duplicate,
+            TooManyInvitesOfUser
+        ]
+    );
     for name in ["b", "c", "d", "e", "f", "g"] {
         world.invite(Client::new(name, "conf"));
     }

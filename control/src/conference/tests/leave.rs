@@ -56,7 +56,13 @@ fn checklist_36_hangup_takes_the_streams_away_at_once() {
     assert_eq!(world.clients[1].receives().len(), 0);
     world.hang_up(1);
     world.assert_empty();
-    assert!(world.clients.iter().all(|client| client.to_device.len() == 1), "nobody is told what it knows");
+    assert!(
+        world
+            .clients
+            .iter()
+            .all(|client| client.to_device.len() == 1),
+        "nobody is told what it knows"
+    );
 }
 
 #[test]
@@ -75,11 +81,17 @@ fn hangup_of_another_call_or_device_ends_nothing() {
 #[test]
 fn checklist_36_member_that_is_gone_is_hung_up() {
     let mut world = World::call(&["alice", "bob"]);
-    world.focus.handle_member_gone("conf", "@alice:example.org", Some("ANOTHER"), world.now);
-    world.focus.handle_member_gone("another", "@alice:example.org", None, world.now);
+    world
+        .focus
+        .handle_member_gone("conf", "@alice:example.org", Some("ANOTHER"), world.now);
+    world
+        .focus
+        .handle_member_gone("another", "@alice:example.org", None, world.now);
     world.settle();
     assert_eq!(world.focus.participant_count(), 2);
-    world.focus.handle_member_gone("conf", "@alice:example.org", None, world.now);
+    world
+        .focus
+        .handle_member_gone("conf", "@alice:example.org", None, world.now);
     world.settle();
     assert_eq!(last_reason(&world, 0), "user_hangup");
     world.pass(Duration::from_millis(100));
@@ -88,7 +100,12 @@ fn checklist_36_member_that_is_gone_is_hung_up() {
 
 #[test]
 fn lost_transport_is_hung_up() {
-    for input in [TransportInput::ConsentLost, TransportInput::Failed { reason: "DTLS".to_owned() }] {
+    for input in [
+        TransportInput::ConsentLost,
+        TransportInput::Failed {
+            reason: "DTLS".to_owned(),
+        },
+    ] {
         let mut world = World::call(&["alice"]);
         let transport = world.clients[0].transport.expect("a transport");
         world.input(transport, input.clone());
@@ -105,7 +122,13 @@ fn checklist_37_after_a_hangup_the_client_comes_back() {
     world.input(transport, TransportInput::ConsentLost);
     let (_, answer) = &world.clients[0].to_device[0];
     let (_, hangup) = &world.clients[0].to_device[1];
-    for key in ["call_id", "conf_id", "party_id", "dest_session_id", "device_id"] {
+    for key in [
+        "call_id",
+        "conf_id",
+        "party_id",
+        "dest_session_id",
+        "device_id",
+    ] {
         assert_eq!(answer[key], hangup[key], "{key}");
     }
     world.pass(Duration::from_secs(3));
@@ -120,12 +143,21 @@ fn checklist_37_after_a_hangup_the_client_comes_back() {
 fn checklist_37_draining_hangs_up_all_and_takes_nobody_in() {
     let mut world = World::call(&["alice", "bob"]);
     world.hang_up_all();
-    assert_eq!(last_reason(&world, 0), "org.matrix.msc3898.focus_restarting");
-    assert_eq!(last_reason(&world, 1), "org.matrix.msc3898.focus_restarting");
+    assert_eq!(
+        last_reason(&world, 0),
+        "org.matrix.msc3898.focus_restarting"
+    );
+    assert_eq!(
+        last_reason(&world, 1),
+        "org.matrix.msc3898.focus_restarting"
+    );
     world.assert_empty();
     world.invite_again(0, "alice-call-2");
     assert_eq!(world.refused, [Refusal::Draining]);
-    assert_eq!(world.clients[0].to_device.last().expect("a message").0, "m.call.reject");
+    assert_eq!(
+        world.clients[0].to_device.last().expect("a message").0,
+        "m.call.reject"
+    );
 }
 
 #[test]
@@ -135,11 +167,20 @@ fn checklist_37_calls_of_an_earlier_process_can_be_hung_up() {
     let written = serde_json::to_string(&calls).expect("JSON");
     let read: Vec<LiveCall> = serde_json::from_str(&written).expect("JSON");
     assert_eq!(read, calls);
-    assert_eq!(read[0].participant, ParticipantId::new("@alice:example.org", "ALICE"));
+    assert_eq!(
+        read[0].participant,
+        ParticipantId::new("@alice:example.org", "ALICE")
+    );
     let (kind, content) = read[0].hangup("FOCUS", HangupReason::Restarting);
     assert_eq!(kind, "m.call.hangup");
     let (_, answer) = &world.clients[0].to_device[0];
-    for key in ["call_id", "conf_id", "party_id", "dest_session_id", "device_id"] {
+    for key in [
+        "call_id",
+        "conf_id",
+        "party_id",
+        "dest_session_id",
+        "device_id",
+    ] {
         assert_eq!(answer[key], content[key], "{key}");
     }
 }

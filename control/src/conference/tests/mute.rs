@@ -5,7 +5,12 @@ use std::time::Duration;
 use super::{client::Client, world::World};
 
 fn set_muted(client: &mut Client, audio: bool, video: bool) {
-    let stream = client.metadata.streams.values_mut().next().expect("a stream");
+    let stream = client
+        .metadata
+        .streams
+        .values_mut()
+        .next()
+        .expect("a stream");
     (stream.audio_muted, stream.video_muted) = (audio, video);
 }
 
@@ -27,7 +32,11 @@ fn checklist_24_mute_reaches_the_others_within_100_ms() {
     world.pass(Duration::from_millis(99));
     let feed = world.clients[1].feed("alice-stream").expect("a feed");
     assert_eq!((feed.audio_muted, feed.video_muted), (true, false));
-    let muted = world.shards[0].tracks.values().filter(|(_, _, muted)| *muted).count();
+    let muted = world.shards[0]
+        .tracks
+        .values()
+        .filter(|(_, _, muted)| *muted)
+        .count();
     assert_eq!(muted, 1, "the shard knows that silence is no fault");
 }
 
@@ -40,7 +49,12 @@ fn checklist_24_flags_are_found_by_track_even_under_a_new_stream_id() {
     });
     world.pass(Duration::from_millis(99));
     assert_eq!(world.clients[1].stream_ids(), ["alice-stream"]);
-    assert!(world.clients[1].feed("alice-stream").expect("a feed").video_muted);
+    assert!(
+        world.clients[1]
+            .feed("alice-stream")
+            .expect("a feed")
+            .video_muted
+    );
 }
 
 #[test]
@@ -61,7 +75,14 @@ fn checklist_25_track_that_metadata_leaves_out_while_muted_stays() {
     let mut world = World::call(&["alice", "bob"]);
     world.change_metadata(0, |alice| {
         set_muted(alice, false, true);
-        alice.metadata.streams.values_mut().next().expect("a stream").tracks.remove("alice-cam");
+        alice
+            .metadata
+            .streams
+            .values_mut()
+            .next()
+            .expect("a stream")
+            .tracks
+            .remove("alice-cam");
     });
     world.pass(Duration::from_millis(100));
     let feed = world.clients[1].feed("alice-stream").expect("a feed");
@@ -88,5 +109,8 @@ fn checklist_26_two_offers_back_to_back_are_both_answered_and_the_outward_id_sta
     assert_eq!(world.clients[0].answers_seen, answered + 2);
     assert_eq!(world.clients[1].stream_ids(), ["alice-stream"]);
     assert_eq!(world.clients[1].receives().len(), 2);
-    assert_eq!(world.shards[0].subscription_commands, before, "nothing was interrupted");
+    assert_eq!(
+        world.shards[0].subscription_commands, before,
+        "nothing was interrupted"
+    );
 }

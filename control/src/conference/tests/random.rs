@@ -30,8 +30,12 @@ impl Story {
         match self.rng.random_range(0..17) {
             0 | 1 => self.call_again(index),
             2 if up => self.world.hang_up(index),
-            3 | 4 if up => self.world.renegotiate(index, |client| client.share("share", "screen")),
-            5 if up => self.world.renegotiate(index, |client| client.unshare("share")),
+            3 | 4 if up => self
+                .world
+                .renegotiate(index, |client| client.share("share", "screen")),
+            5 if up => self
+                .world
+                .renegotiate(index, |client| client.unshare("share")),
             6 if up => self.mute(index),
             7 if up => {
                 let subscription = self.world.clients[index].subscription();
@@ -42,8 +46,12 @@ impl Story {
             11 => self.world.clients[index].lively = self.rng.random_bool(0.7),
             12 if up => self.garble(index),
             13 if up => self.fail(index),
-            14 if up => self.world.renegotiate(index, |client| client.ufrag.push('x')),
-            15 => self.world.pass(Duration::from_millis(self.rng.random_range(0..5000))),
+            14 if up => self
+                .world
+                .renegotiate(index, |client| client.ufrag.push('x')),
+            15 => self
+                .world
+                .pass(Duration::from_millis(self.rng.random_range(0..5000))),
             16 if self.rng.random_bool(0.1) => self.world.pass(Duration::from_secs(40)),
             _ => self.world.pass(Duration::from_millis(10)),
         }
@@ -54,7 +62,8 @@ impl Story {
         let client = &mut self.world.clients[index];
         client.lively = true;
         client.unshare("share");
-        self.world.invite_again(index, &format!("call-{}", self.calls));
+        self.world
+            .invite_again(index, &format!("call-{}", self.calls));
         if self.rng.random_bool(0.9) {
             self.world.open(index);
         }
@@ -71,9 +80,19 @@ impl Story {
 
     fn unsubscribe(&mut self, index: usize) {
         let feeds = self.world.clients[index].feeds.clone().unwrap_or_default();
-        let names = feeds.streams.iter().flat_map(|(stream, content)| content.tracks.keys().map(move |t| name(stream, t)));
+        let names = feeds
+            .streams
+            .iter()
+            .flat_map(|(stream, content)| content.tracks.keys().map(move |t| name(stream, t)));
         let unsubscribe = names.filter(|_| self.rng.random_bool(0.5)).collect();
-        self.world.say(index, &FromClient::Subscription { subscribe: Vec::new(), unsubscribe }.to_text());
+        self.world.say(
+            index,
+            &FromClient::Subscription {
+                subscribe: Vec::new(),
+                unsubscribe,
+            }
+            .to_text(),
+        );
     }
 
     /// The client makes an offer while the focus has something to offer, too.
@@ -98,13 +117,20 @@ impl Story {
     }
 
     fn fail(&mut self, index: usize) {
-        let Some(id) = self.world.clients[index].transport else { return };
+        let Some(id) = self.world.clients[index].transport else {
+            return;
+        };
         let input = match self.rng.random_range(0..5) {
             0 => TransportInput::ConsentLost,
-            1 => TransportInput::Failed { reason: String::new() },
+            1 => TransportInput::Failed {
+                reason: String::new(),
+            },
             2 => TransportInput::ChannelClosed { channel: 1 },
             3 => TransportInput::Binary { channel: 1 },
-            _ => TransportInput::ChannelOpen { channel: 9, label: String::new() },
+            _ => TransportInput::ChannelOpen {
+                channel: 9,
+                label: String::new(),
+            },
         };
         // A second one, not the first.
         self.world.open(index);
@@ -124,13 +150,39 @@ impl Story {
         }
         self.world.pass(Duration::from_secs(1));
         for client in &self.world.clients {
-            let others = self.world.clients.iter().filter(|other| other.conf_id == client.conf_id && other.id != client.id);
-            let expected: BTreeSet<String> = others.flat_map(|other| other.metadata.streams.keys().cloned()).collect();
-            assert_eq!(client.stream_ids().into_iter().map(str::to_owned).collect::<BTreeSet<_>>(), expected);
-            assert_eq!(client.receives().len(), 2 * expected.len(), "sound and picture of everybody, seed {seed}");
+            let others = self
+                .world
+                .clients
+                .iter()
+                .filter(|other| other.conf_id == client.conf_id && other.id != client.id);
+            let expected: BTreeSet<String> = others
+                .flat_map(|other| other.metadata.streams.keys().cloned())
+                .collect();
+            assert_eq!(
+                client
+                    .stream_ids()
+                    .into_iter()
+                    .map(str::to_owned)
+                    .collect::<BTreeSet<_>>(),
+                expected
+            );
+            assert_eq!(
+                client.receives().len(),
+                2 * expected.len(),
+                "sound and picture of everybody, seed {seed}"
+            );
             let transport = client.transport;
-            let subscriptions = self.world.shards.iter().flat_map(|shard| shard.subscriptions.values());
-            assert_eq!(subscriptions.filter(|s| Some(s.transport) == transport).count(), 2 * expected.len());
+            let subscriptions = self
+                .world
+                .shards
+                .iter()
+                .flat_map(|shard| shard.subscriptions.values());
+            assert_eq!(
+                subscriptions
+                    .filter(|s| Some(s.transport) == transport)
+                    .count(),
+                2 * expected.len()
+            );
         }
     }
 }
@@ -138,10 +190,21 @@ impl Story {
 #[test]
 fn random_stories_end_well() {
     for seed in 0..60 {
-        let limits = Limits { invites_per_user_per_second: 1e6, invites_per_homeserver_per_second: 1e6, ..Limits::default() };
-        let mut story = Story { world: World::with(limits), rng: StdRng::seed_from_u64(seed), calls: 0 };
+        let limits = Limits {
+            invites_per_user_per_second: 1e6,
+            invites_per_homeserver_per_second: 1e6,
+            ..Limits::default()
+        };
+        let mut story = Story {
+            world: World::with(limits),
+            rng: StdRng::seed_from_u64(seed),
+            calls: 0,
+        };
         for (index, name) in NAMES.into_iter().enumerate() {
-            story.world.join(Client::new(name, if index < 3 { "conf" } else { "another" }));
+            story.world.join(Client::new(
+                name,
+                if index < 3 { "conf" } else { "another" },
+            ));
         }
         for _ in 0..120 {
             story.step();
@@ -152,7 +215,10 @@ fn random_stories_end_well() {
                 story.world.hang_up(index);
             }
         } else {
-            story.world.focus.hang_up_all(HangupReason::Restarting, story.world.now);
+            story
+                .world
+                .focus
+                .hang_up_all(HangupReason::Restarting, story.world.now);
             story.world.pump();
         }
         story.world.assert_empty();
@@ -170,7 +236,9 @@ fn random_bytes_on_every_input_never_panic() {
         json!({"type": "m.call.ping", "content": {}}).to_string(),
     ];
     for _ in 0..3000 {
-        let mut bytes = samples[rng.random_range(0..samples.len())].clone().into_bytes();
+        let mut bytes = samples[rng.random_range(0..samples.len())]
+            .clone()
+            .into_bytes();
         for _ in 0..rng.random_range(1..6) {
             if bytes.is_empty() {
                 break;
@@ -184,7 +252,10 @@ fn random_bytes_on_every_input_never_panic() {
         }
         world.say(0, &String::from_utf8_lossy(&bytes));
         world.pass(Duration::from_millis(30));
-        assert!(world.clients[1].transport.is_some(), "the other does not notice");
+        assert!(
+            world.clients[1].transport.is_some(),
+            "the other does not notice"
+        );
     }
     assert_eq!(world.clients[1].id.user_id, "@bob:example.org");
 }

@@ -45,7 +45,10 @@ fn checklist_31_client_offer_wins_and_the_own_one_is_made_again() {
     let seen = world.clients[0].offers_seen;
     world.say(0, &offer);
     assert_eq!(world.clients[0].answers_seen, 1);
-    assert!(world.clients[0].offers_seen > seen, "the focus has offered again");
+    assert!(
+        world.clients[0].offers_seen > seen,
+        "the focus has offered again"
+    );
     assert_eq!(world.clients[0].receives().len(), 2);
     world.pass(Duration::from_millis(100));
     assert_eq!(world.clients[1].stream_ids(), ["alice-stream", "share"]);
@@ -61,7 +64,11 @@ fn checklist_31_unanswered_offer_is_made_again_and_then_given_up() {
     world.pass(Duration::from_secs(9));
     world.clients[0].lively = true;
     world.pass(Duration::from_secs(2));
-    assert_eq!(world.clients[0].receives().len(), 1, "the second attempt is answered");
+    assert_eq!(
+        world.clients[0].receives().len(),
+        1,
+        "the second attempt is answered"
+    );
 
     let mut mute = Client::new("carol", "conf");
     mute.making_offer = true;
@@ -72,7 +79,10 @@ fn checklist_31_unanswered_offer_is_made_again_and_then_given_up() {
     assert_eq!(world.focus.participant_count(), 3);
     world.pass(Duration::from_secs(2));
     assert_eq!(world.focus.participant_count(), 2, "three times is enough");
-    assert_eq!(world.clients[2].to_device.last().expect("a hangup").1["reason"], "unknown_error");
+    assert_eq!(
+        world.clients[2].to_device.last().expect("a hangup").1["reason"],
+        "unknown_error"
+    );
 }
 
 #[test]
@@ -90,9 +100,18 @@ fn checklist_32_long_descriptions_are_taken_and_numbers_stay() {
     let mut world = World::call(&["alice", "bob"]);
     let numbers = |world: &World| {
         let sdp = Description::parse(&world.clients[0].last_sdp).expect("SDP");
-        let codecs = sdp.sections.iter().flat_map(|section| section.codecs.iter().map(|codec| codec.payload_type));
-        let extensions = sdp.sections.iter().flat_map(|section| section.extmaps.iter().map(|extmap| extmap.id));
-        (codecs.take(4).collect::<Vec<_>>(), extensions.take(4).collect::<Vec<_>>())
+        let codecs = sdp
+            .sections
+            .iter()
+            .flat_map(|section| section.codecs.iter().map(|codec| codec.payload_type));
+        let extensions = sdp
+            .sections
+            .iter()
+            .flat_map(|section| section.extmaps.iter().map(|extmap| extmap.id));
+        (
+            codecs.take(4).collect::<Vec<_>>(),
+            extensions.take(4).collect::<Vec<_>>(),
+        )
     };
     let before = numbers(&world);
     for round in 0..20 {
@@ -108,10 +127,18 @@ fn checklist_32_long_descriptions_are_taken_and_numbers_stay() {
 #[test]
 fn checklist_33_answers_keep_what_the_focus_sends() {
     let mut world = World::call(&["alice", "bob"]);
-    let before = world.clients[0].sections.iter().map(|section| section.receives.clone()).collect::<Vec<_>>();
+    let before = world.clients[0]
+        .sections
+        .iter()
+        .map(|section| section.receives.clone())
+        .collect::<Vec<_>>();
     let commands = world.shards[0].subscription_commands;
     world.renegotiate(0, |_| {});
-    let after = world.clients[0].sections.iter().map(|section| section.receives.clone()).collect::<Vec<_>>();
+    let after = world.clients[0]
+        .sections
+        .iter()
+        .map(|section| section.receives.clone())
+        .collect::<Vec<_>>();
     assert_eq!(before, after);
     assert_eq!(world.shards[0].subscription_commands, commands);
 }
@@ -129,7 +156,10 @@ fn checklist_34_ice_restart_is_answered_with_new_credentials() {
     assert!(before.ufrag != after.ufrag && before.pwd != after.pwd);
     let transport = world.clients[0].transport.expect("a transport");
     let known = &world.shards[0].transports[&transport];
-    assert_eq!((known.local_ufrag.as_str(), known.remote_ufrag.as_str()), (after.ufrag.as_str(), "another"));
+    assert_eq!(
+        (known.local_ufrag.as_str(), known.remote_ufrag.as_str()),
+        (after.ufrag.as_str(), "another")
+    );
     world.renegotiate(0, |_| {});
     assert_eq!(world.shards[0].restarts, 1, "and only then");
 }
@@ -137,7 +167,12 @@ fn checklist_34_ice_restart_is_answered_with_new_credentials() {
 #[test]
 fn bad_offer_is_refused_and_the_call_goes_on() {
     let mut world = World::call(&["alice", "bob"]);
-    for sdp in ["", "v=0", "nonsense", "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n"] {
+    for sdp in [
+        "",
+        "v=0",
+        "nonsense",
+        "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n",
+    ] {
         let offer = serde_json::json!({"type": "m.call.negotiate", "content": {"description": {"type": "offer", "sdp": sdp}}});
         world.say(0, &offer.to_string());
     }

@@ -15,8 +15,8 @@ use weir_signal::{
 
 use super::client::Client;
 use crate::conference::{
-    Conferences, Fingerprint, HangupReason, Limits, Output, ParticipantId, Protection, Refusal, Sender, Settings, Timing,
-    TransportInput,
+    Conferences, Fingerprint, HangupReason, Limits, Output, ParticipantId, Protection, Refusal,
+    Sender, Settings, Timing, TransportInput,
 };
 
 pub(super) struct World {
@@ -47,7 +47,10 @@ pub(super) struct Shard {
 
 impl World {
     pub(super) fn new() -> Self {
-        Self::with(Limits { invites_per_user_per_second: 100.0, ..Limits::default() })
+        Self::with(Limits {
+            invites_per_user_per_second: 100.0,
+            ..Limits::default()
+        })
     }
 
     pub(super) fn with(limits: Limits) -> Self {
@@ -55,7 +58,10 @@ impl World {
         let settings = Settings {
             focus: ParticipantId::new("@focus:example.org", "FOCUS"),
             shards: vec![addresses.clone(), addresses],
-            fingerprint: Fingerprint { algorithm: "sha-256".to_owned(), bytes: vec![7; 32] },
+            fingerprint: Fingerprint {
+                algorithm: "sha-256".to_owned(),
+                bytes: vec![7; 32],
+            },
             limits,
             timing: Timing::default(),
             seed: [1; 32],
@@ -110,9 +116,17 @@ impl World {
     }
 
     pub(super) fn open(&mut self, index: usize) {
-        let Some(id) = self.clients[index].transport else { return };
+        let Some(id) = self.clients[index].transport else {
+            return;
+        };
         self.input(id, TransportInput::IceConnected);
-        self.input(id, TransportInput::ChannelOpen { channel: 1, label: "datachannel".to_owned() });
+        self.input(
+            id,
+            TransportInput::ChannelOpen {
+                channel: 1,
+                label: "datachannel".to_owned(),
+            },
+        );
         self.settle();
     }
 
@@ -121,7 +135,13 @@ impl World {
         self.call_event_aged(index, event_type, content, Duration::ZERO);
     }
 
-    pub(super) fn call_event_aged(&mut self, index: usize, event_type: &str, content: &Value, age: Duration) {
+    pub(super) fn call_event_aged(
+        &mut self,
+        index: usize,
+        event_type: &str,
+        content: &Value,
+        age: Duration,
+    ) {
         let Ok(message) = Message::parse(event_type, content) else {
             self.refused.push(Refusal::MalformedCall);
             return;
@@ -130,7 +150,12 @@ impl World {
         let (user_id, device_id) = (client.id.user_id.clone(), client.id.device_id.clone());
         let protection = client.protection;
         let device_id = (protection == Protection::Olm).then_some(device_id.as_str());
-        let sender = Sender { user_id: &user_id, device_id, protection, age };
+        let sender = Sender {
+            user_id: &user_id,
+            device_id,
+            protection,
+            age,
+        };
         self.newest = None;
         self.focus.handle_call(sender, message, self.now);
         self.pump();
@@ -154,11 +179,20 @@ impl World {
 
     /// Says something and does not let anybody react yet.
     pub(super) fn say_only(&mut self, index: usize, text: &str) {
-        let Some(id) = self.clients[index].transport else { return };
+        let Some(id) = self.clients[index].transport else {
+            return;
+        };
         if text.contains(r#""answer""#) {
             self.outstanding.remove(&id);
         }
-        self.focus.handle_transport(id, TransportInput::Text { channel: 1, text: text.to_owned() }, self.now);
+        self.focus.handle_transport(
+            id,
+            TransportInput::Text {
+                channel: 1,
+                text: text.to_owned(),
+            },
+            self.now,
+        );
         self.pump();
     }
 
@@ -187,7 +221,9 @@ impl World {
                 return;
             }
             for (transport, message) in std::mem::take(&mut self.inbox) {
-                let Some(index) = self.index_of(transport) else { continue };
+                let Some(index) = self.index_of(transport) else {
+                    continue;
+                };
                 if !self.clients[index].lively {
                     continue;
                 }
@@ -202,13 +238,20 @@ impl World {
     /// What waits for a client, not yet seen by it.
     pub(super) fn take_inbox(&mut self, index: usize) -> Vec<ToClient> {
         let transport = self.clients[index].transport;
-        let (theirs, others) = std::mem::take(&mut self.inbox).into_iter().partition(|(to, _)| Some(*to) == transport);
+        let (theirs, others) = std::mem::take(&mut self.inbox)
+            .into_iter()
+            .partition(|(to, _)| Some(*to) == transport);
         self.inbox = others;
-        theirs.into_iter().map(|(_, message): (_, ToClient)| message).collect()
+        theirs
+            .into_iter()
+            .map(|(_, message): (_, ToClient)| message)
+            .collect()
     }
 
     fn index_of(&self, transport: TransportId) -> Option<usize> {
-        self.clients.iter().position(|client| client.transport == Some(transport))
+        self.clients
+            .iter()
+            .position(|client| client.transport == Some(transport))
     }
 
     // ── Time ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -219,7 +262,10 @@ impl World {
         while let Some(next) = self.focus.poll_timeout().filter(|next| *next <= end) {
             self.now = self.now.max(next);
             self.focus.handle_timeout(self.now);
-            assert!(self.focus.poll_timeout().is_none_or(|next| next > self.now), "a deadline is not left behind");
+            assert!(
+                self.focus.poll_timeout().is_none_or(|next| next > self.now),
+                "a deadline is not left behind"
+            );
             self.settle();
         }
         self.now = end;
@@ -235,12 +281,24 @@ impl World {
     pub(super) fn pump(&mut self) {
         while let Some(output) = self.focus.poll_output() {
             match output {
-                Output::ToDevice { to, event_type, content, protection } => {
+                Output::ToDevice {
+                    to,
+                    event_type,
+                    content,
+                    protection,
+                } => {
                     self.deliver(&to, event_type, content, protection);
                 }
                 Output::Shard { shard, command } => self.shards[shard].apply(command),
-                Output::OpenTransport { id, shard, remote_fingerprint } => {
-                    assert!(self.shards[shard].transports.contains_key(&id), "the shard knows the transport already");
+                Output::OpenTransport {
+                    id,
+                    shard,
+                    remote_fingerprint,
+                } => {
+                    assert!(
+                        self.shards[shard].transports.contains_key(&id),
+                        "the shard knows the transport already"
+                    );
                     assert_eq!(remote_fingerprint.bytes, vec![0xab; 32]);
                     self.opened.insert(id);
                     self.newest = Some(id);
@@ -259,7 +317,10 @@ impl World {
     }
 
     fn send_text(&mut self, id: TransportId, channel: u16, text: &str) {
-        assert!(self.opened.contains(&id), "a text for a transport that is gone");
+        assert!(
+            self.opened.contains(&id),
+            "a text for a transport that is gone"
+        );
         assert_eq!(channel, 1);
         let message = ToClient::parse(text).expect("the focus's message");
         if let ToClient::Negotiate { description, .. } = &message {
@@ -275,11 +336,25 @@ impl World {
         self.inbox.push((id, message));
     }
 
-    fn deliver(&mut self, to: &ParticipantId, event_type: &'static str, content: Value, protection: Protection) {
-        let Some(client) = self.clients.iter_mut().rfind(|client| client.id == *to) else { return };
-        assert_eq!(client.protection, protection, "an answer travels as the invite did");
+    fn deliver(
+        &mut self,
+        to: &ParticipantId,
+        event_type: &'static str,
+        content: Value,
+        protection: Protection,
+    ) {
+        let Some(client) = self.clients.iter_mut().rfind(|client| client.id == *to) else {
+            return;
+        };
+        assert_eq!(
+            client.protection, protection,
+            "an answer travels as the invite did"
+        );
         if event_type == "m.call.answer" && content["call_id"] == client.call_id.as_str() {
-            let sdp = content["answer"]["sdp"].as_str().expect("an answer").to_owned();
+            let sdp = content["answer"]["sdp"]
+                .as_str()
+                .expect("an answer")
+                .to_owned();
             client.take(&sdp);
         }
         client.to_device.push((event_type, content));
@@ -289,9 +364,17 @@ impl World {
     pub(super) fn assert_empty(&self) {
         assert!(self.opened.is_empty(), "associations");
         for shard in &self.shards {
-            assert!(shard.transports.is_empty() && shard.tracks.is_empty() && shard.subscriptions.is_empty(), "shard");
+            assert!(
+                shard.transports.is_empty()
+                    && shard.tracks.is_empty()
+                    && shard.subscriptions.is_empty(),
+                "shard"
+            );
         }
-        assert!(self.focus.conferences.is_empty() && self.focus.transports.is_empty(), "tables");
+        assert!(
+            self.focus.conferences.is_empty() && self.focus.transports.is_empty(),
+            "tables"
+        );
         assert_eq!(self.focus.poll_timeout(), None, "deadlines");
         assert_eq!(self.focus.live_calls(), Vec::new());
     }
@@ -301,29 +384,61 @@ impl Shard {
     fn apply(&mut self, command: Command) {
         match command {
             Command::AddTransport { id, ice } => {
-                assert!(self.transports.values().all(|other| other.local_ufrag != ice.local_ufrag));
-                assert!(ice.local_pwd.len() >= 22 && ice.local_ufrag.len() >= 4, "RFC 8445 §5.3");
+                assert!(
+                    self.transports
+                        .values()
+                        .all(|other| other.local_ufrag != ice.local_ufrag)
+                );
+                assert!(
+                    ice.local_pwd.len() >= 22 && ice.local_ufrag.len() >= 4,
+                    "RFC 8445 §5.3"
+                );
                 assert!(self.transports.insert(id, ice).is_none());
             }
             Command::RestartIce { id, ice } => {
-                let old = self.transports.insert(id, ice.clone()).expect("a transport");
-                assert!(old.local_ufrag != ice.local_ufrag && old.local_pwd != ice.local_pwd, "new credentials");
+                let old = self
+                    .transports
+                    .insert(id, ice.clone())
+                    .expect("a transport");
+                assert!(
+                    old.local_ufrag != ice.local_ufrag && old.local_pwd != ice.local_pwd,
+                    "new credentials"
+                );
                 self.restarts += 1;
             }
             Command::RemoveTransport { id } => {
                 assert!(self.transports.remove(&id).is_some());
-                self.subscriptions.retain(|_, subscription| subscription.transport != id);
-                let tracks: Vec<TrackId> =
-                    self.tracks.iter().filter(|(_, (transport, ..))| *transport == id).map(|(track, _)| *track).collect();
-                tracks.into_iter().for_each(|track| self.remove_track(track));
+                self.subscriptions
+                    .retain(|_, subscription| subscription.transport != id);
+                let tracks: Vec<TrackId> = self
+                    .tracks
+                    .iter()
+                    .filter(|(_, (transport, ..))| *transport == id)
+                    .map(|(track, _)| *track)
+                    .collect();
+                tracks
+                    .into_iter()
+                    .for_each(|track| self.remove_track(track));
             }
             Command::AddTrack(track) => {
                 assert!(self.transports.contains_key(&track.transport));
-                let mids = self.tracks.values().filter(|(transport, ..)| *transport == track.transport);
-                assert!(mids.into_iter().all(|(_, mid, _)| *mid != track.mid), "one track for each section");
-                assert!(self.tracks.insert(track.track, (track.transport, track.mid, false)).is_none());
+                let mids = self
+                    .tracks
+                    .values()
+                    .filter(|(transport, ..)| *transport == track.transport);
+                assert!(
+                    mids.into_iter().all(|(_, mid, _)| *mid != track.mid),
+                    "one track for each section"
+                );
+                assert!(
+                    self.tracks
+                        .insert(track.track, (track.transport, track.mid, false))
+                        .is_none()
+                );
             }
-            Command::UpdateTrack { track, muted, .. } => self.tracks.get_mut(&track).expect("a track").2 = muted,
+            Command::UpdateTrack { track, muted, .. } => {
+                self.tracks.get_mut(&track).expect("a track").2 = muted
+            }
             Command::RemoveTrack { track } => {
                 assert!(self.tracks.contains_key(&track));
                 self.remove_track(track);
@@ -332,18 +447,27 @@ impl Shard {
                 self.subscription_commands += 1;
                 let (owner, ..) = self.tracks.get(&subscribe.track).expect("a track");
                 assert_ne!(*owner, subscribe.transport, "nobody hears itself");
-                assert!(self.sources.insert((subscribe.transport, subscribe.ssrc)), "a source is used once");
+                assert!(
+                    self.sources.insert((subscribe.transport, subscribe.ssrc)),
+                    "a source is used once"
+                );
                 assert!(!subscribe.payload_types.is_empty());
                 let doubled = self.subscriptions.values().any(|other| {
                     other.transport == subscribe.transport
                         && (other.mid == subscribe.mid || other.track == subscribe.track)
                 });
-                assert!(!doubled, "one track for each section, one section for each track");
+                assert!(
+                    !doubled,
+                    "one track for each section, one section for each track"
+                );
                 self.subscriptions.insert(subscribe.id, subscribe);
             }
             Command::SetWanted { id, wanted } => {
                 self.subscription_commands += 1;
-                self.subscriptions.get_mut(&id).expect("a subscription").wanted = wanted;
+                self.subscriptions
+                    .get_mut(&id)
+                    .expect("a subscription")
+                    .wanted = wanted;
             }
             Command::Unsubscribe { id } => {
                 self.subscription_commands += 1;
@@ -355,6 +479,7 @@ impl Shard {
 
     fn remove_track(&mut self, track: TrackId) {
         self.tracks.remove(&track);
-        self.subscriptions.retain(|_, subscription| subscription.track != track);
+        self.subscriptions
+            .retain(|_, subscription| subscription.track != track);
     }
 }
