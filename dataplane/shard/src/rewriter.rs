@@ -78,6 +78,9 @@ struct Mapping {
     first: ExtSeq,
     /// The highest number seen of the source.
     highest: ExtSeq,
+    /// The same without padding. After a switch nothing above it goes out any more: it may be of a newer picture than the
+    /// last that was counted.
+    highest_media: ExtSeq,
     /// Added to sequence numbers, modulo 2^64, before removed packets are taken off.
     seq: u64,
     timestamp: u32,
@@ -131,6 +134,7 @@ impl Rewriter {
             source: packet.source,
             first: packet.seq,
             highest: packet.seq,
+            highest_media: packet.seq,
             seq: seq.wrapping_sub(packet.seq.0),
             timestamp: timestamp.0.wrapping_sub(packet.timestamp.0),
             picture: picture.minus(packet.picture),
@@ -150,7 +154,7 @@ impl Rewriter {
         if packet.seq < mapping.first {
             return Err(Refused::BeforeStart);
         }
-        if late_only && packet.seq > mapping.highest {
+        if late_only && packet.seq > mapping.highest_media {
             return Err(Refused::OtherSource);
         }
         if packet.padding && packet.seq.0 == mapping.highest.0 + 1 {
@@ -159,6 +163,9 @@ impl Rewriter {
         }
         let seq = mapping.number(packet.seq).ok_or(Refused::TooLate)?;
         mapping.highest = mapping.highest.max(packet.seq);
+        if !packet.padding {
+            mapping.highest_media = mapping.highest_media.max(packet.seq);
+        }
         let out = Outgoing {
             seq,
             timestamp: RtpTime(packet.timestamp.0.wrapping_add(mapping.timestamp)),
@@ -345,6 +352,16 @@ mod tests {
         assert_eq!(seq(&mut rewriter, packet(A, 104)), Err(Refused::OtherSource), "after it");
         assert_eq!(seq(&mut rewriter, packet(B, 49)), Err(Refused::BeforeStart));
         assert_eq!(seq(&mut rewriter, packet(B, 51)), Ok(105));
+    }
+
+    #[test]
+    fn a_frame_lost_before_padding_does_not_come_back_after_the_switch() {
+        // Found by simulation: 101 is the next picture, as is the keyframe that the switch starts with.
+        let mut rewriter = started(packet(A, 100));
+        assert_eq!(seq(&mut rewriter, padding(A, 102)), Ok(102));
+        rewriter.switch(&packet(B, 50), RtpTime(9_000_000), Frames::Marked);
+        assert_eq!(seq(&mut rewriter, packet(B, 50)), Ok(103));
+        assert_eq!(seq(&mut rewriter, packet(A, 101)), Err(Refused::OtherSource));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use support::oracle::{check_video, check_world};
 use support::{AudioSource, MS, Rng, SECOND, Subscribed, VideoSource, World};
 use weir_shard::{Command, DropReason, Event, Size, SubscriptionId, TrackId, TransportId};
 use weir_srtp::Sender;
-use weir_wire::{ExtSeq, Seq};
+use weir_wire::Seq;
 
 const FULL: Option<Size> = Some(Size::new(1280, 720));
 
@@ -56,7 +56,7 @@ fn garbage_datagrams_are_counted_and_answered_by_nothing() {
     }
     assert_eq!(world.transmits.iter().filter(|(_, to, _)| *to == stranger()).count(), sent);
     let dropped = |reason| world.counters.dropped(reason);
-    assert!(dropped(DropReason::Garbage) > 3000);
+    assert!(dropped(DropReason::Garbage) > 2000);
     assert!(dropped(DropReason::UnknownAddress) > 3000);
     assert!(dropped(DropReason::StunMalformed) > 3000);
     assert!(dropped(DropReason::Unauthenticated) + dropped(DropReason::RtpMalformed) > 1000);
@@ -191,7 +191,7 @@ fn ten_thousand_ssrcs_fill_one_small_table_and_disturb_nobody() {
     let mut layer = camera.layers[0].clone();
     for number in 0..10_000 {
         layer.ssrc = 0x1000_0000 + number;
-        layer.keyframe_wanted = true;
+        (layer.seq, layer.keyframe_wanted) = (100, true);
         let plain = layer.encode(50, 0, world.start, world.now).remove(0);
         world.send(hostile, "5", &plain);
         if number % 100 == 0 {
@@ -221,7 +221,8 @@ fn asking_for_everything_again_costs_three_times_and_no_more() {
         world.run(MS);
     }
     let resent = world.counters.resends.get() - resends;
-    assert!((500..=750).contains(&resent), "250 packets, three times each at most: {resent}");
+    // Those from before the last keyframe are not sent at all.
+    assert!((300..=750).contains(&resent), "250 packets, three times each at most: {resent}");
     assert!(world.counters.resends_refused.get() > 400_000);
     is_healthy(&mut world, video);
 }
@@ -369,5 +370,4 @@ fn an_ice_restart_answers_old_and_new_until_the_new_is_used() {
     assert!(answered(&mut world, 1));
     assert!(!answered(&mut world, 0));
     is_healthy(&mut world, video);
-    let _ = ExtSeq(0);
 }

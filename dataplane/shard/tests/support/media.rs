@@ -26,6 +26,8 @@ pub struct Plain {
 pub struct Identity {
     pub track: u8,
     pub layer: u8,
+    /// The low bits of the SSRC: a layer may start anew with another.
+    pub source: u8,
     pub frame: u32,
     pub index: u8,
     pub count: u8,
@@ -35,7 +37,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    pub const BYTES: usize = 13;
+    pub const BYTES: usize = 14;
 
     pub fn to_bytes(self) -> [u8; Self::BYTES] {
         let mut bytes = [0; Self::BYTES];
@@ -45,6 +47,7 @@ impl Identity {
         bytes[6] = self.index;
         bytes[7] = self.count;
         bytes[8] = u8::from(self.keyframe);
+        bytes[13] = self.source;
         bytes[9..13].copy_from_slice(&self.captured_ms.to_be_bytes());
         bytes
     }
@@ -54,6 +57,7 @@ impl Identity {
         Self {
             track: bytes[0],
             layer: bytes[1],
+            source: bytes[13],
             frame: word(2),
             index: bytes[6],
             count: bytes[7],
@@ -164,7 +168,16 @@ impl VideoLayer {
         let captured_ms = (now - start).as_millis() as u32;
         let packets: Vec<Plain> = (0..count)
             .map(|index| {
-                let identity = Identity { track, layer, frame: self.frame, index, count, keyframe, captured_ms };
+                let identity = Identity {
+                    track,
+                    layer,
+                    source: self.ssrc as u8,
+                    frame: self.frame,
+                    index,
+                    count,
+                    keyframe,
+                    captured_ms,
+                };
                 let payload = self.payload(identity);
                 self.plain(payload, index + 1 == count, timestamp)
             })

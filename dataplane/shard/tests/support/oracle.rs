@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::media::Identity;
-use super::{Received, Subscribed, World};
+use super::{MS, Received, Subscribed, World};
 
 /// Extends numbers over their wraps in order of arrival, and sorts by them.
 pub fn in_order<'a>(packets: impl Iterator<Item = &'a Received>) -> Vec<(u64, &'a Received)> {
@@ -75,27 +75,35 @@ pub struct Seen {
 pub fn check_video(world: &World, of: Subscribed) -> Seen {
     let packets = world.received(of);
     let mut seen = Seen { packets: packets.len(), ..Seen::default() };
-    let mut before: Option<(u64, &Received, Descriptor, Identity)> = None;
+    let mut before: Option<Step<'_>> = None;
+    let mut last_seq = None;
     let mut frames: BTreeMap<(u8, u32), u8> = BTreeMap::new();
     for (seq, packet) in packets {
         check_header(packet, of, 100);
+        seen.missing += last_seq.map_or(0, |last: u64| (seq - last - 1) as usize);
+        let skipped = last_seq.map_or(0, |last| seq - last - 1);
+        last_seq = Some(seq);
+        if packet.payload.is_empty() {
+            // Padding that followed a gap.
+            continue;
+        }
         let (descriptor, identity) = read(&packet.payload);
         assert_eq!(identity.track, of.track, "only the track that was asked for");
         assert_eq!(descriptor.bits, 15, "picture ids are always sent in 15 bits");
         assert_eq!(packet.marker, identity.index + 1 == identity.count, "the marker ends the frame");
         assert_eq!(descriptor.start, identity.index == 0);
-        match before {
-            None => check_start(&identity),
-            Some(before) => check_step(before, (seq, packet, descriptor, identity)),
+        let step = Step { seq, skipped, packet, descriptor, identity };
+        match &before {
+            None => check_start(&identity, world.lossless_down),
+            Some(before) => check_step(before, &step, world.lossless_down),
         }
-        seen.missing += before.map_or(0, |(before, ..)| (seq - before - 1) as usize);
         match seen.layers.last_mut() {
             Some((layer, frames)) if *layer == identity.layer => *frames += usize::from(descriptor.start),
             _ => seen.layers.push((identity.layer, 1)),
         }
         *frames.entry((identity.layer, identity.frame)).or_default() += 1;
         seen.complete += usize::from(frames[&(identity.layer, identity.frame)] == identity.count);
-        before = Some((seq, packet, descriptor, identity));
+        before = Some(step);
     }
     let mut arrivals: Vec<_> = world.received(of).iter().map(|(_, packet)| packet.at).collect();
     arrivals.sort_unstable();
@@ -115,43 +123,51 @@ fn check_header(packet: &Received, of: Subscribed, payload_type: u8) {
     assert!(packet.extensions.iter().any(|(id, _)| *id == 9), "the mid is there");
 }
 
-fn check_start(first: &Identity) {
-    assert!(first.keyframe && first.index == 0, "starts at a keyframe's first packet: {first:?}");
+/// One media packet among those of its subscription.
+struct Step<'a> {
+    seq: u64,
+    /// Numbers between it and the one before that never came.
+    skipped: u64,
+    packet: &'a Received,
+    descriptor: Descriptor,
+    identity: Identity,
 }
 
-/// Two packets that follow each other in the subscriber's numbers (others may have been lost between them).
-fn check_step(before: (u64, &Received, Descriptor, Identity), after: (u64, &Received, Descriptor, Identity)) {
-    let (seq0, packet0, descriptor0, identity0) = before;
-    let (seq1, packet1, descriptor1, identity1) = after;
-    assert!(seq1 > seq0, "number {seq0} twice");
-    let ahead = packet1.timestamp.wrapping_sub(packet0.timestamp) as i32;
-    if identity0.layer == identity1.layer && identity0.frame == identity1.frame {
+fn check_start(first: &Identity, lossless: bool) {
+    assert!(first.keyframe && (first.index == 0 || !lossless), "starts at a keyframe's first packet: {first:?}");
+}
+
+/// Two packets that follow each other in the subscriber's numbers. Others may have been lost between them.
+fn check_step(before: &Step<'_>, after: &Step<'_>, lossless: bool) {
+    let (from, to) = (&before.identity, &after.identity);
+    assert!(after.seq > before.seq, "number {} twice", before.seq);
+    let ahead = after.packet.timestamp.wrapping_sub(before.packet.timestamp) as i32;
+    if from.layer == to.layer && from.frame == to.frame && from.captured_ms == to.captured_ms {
         assert_eq!(ahead, 0, "one frame has one time");
-        assert_eq!(descriptor0.id, descriptor1.id);
-        assert_eq!(u64::from(identity1.index) - u64::from(identity0.index), seq1 - seq0, "within a frame nothing is skipped");
+        assert_eq!(before.descriptor.id, after.descriptor.id);
+        let steps = u64::from(to.index) - u64::from(from.index);
+        assert_eq!(steps, after.seq - before.seq, "within a frame nothing is skipped");
         return;
     }
-    assert!(ahead > 0, "time goes forward from frame to frame: {identity0:?} {identity1:?}");
-    let captured = i64::from(identity1.captured_ms) - i64::from(identity0.captured_ms);
+    assert!(ahead > 0, "time goes forward from frame to frame: {from:?} {to:?}");
+    let captured = i64::from(to.captured_ms) - i64::from(from.captured_ms);
     let off = i64::from(ahead) / 90 - captured;
-    assert!(off.abs() <= 60, "time follows the capture: {off} ms off between {identity0:?} and {identity1:?}");
-    let pictures = descriptor1.id.wrapping_sub(descriptor0.id) & 0x7fff;
-    let tl0 = descriptor1.tl0.wrapping_sub(descriptor0.tl0);
-    if identity0.layer == identity1.layer {
-        let frames = identity1.frame.wrapping_sub(identity0.frame);
-        // With a switch away and back lost between the two, the frames say nothing about the pictures.
-        if seq1 == seq0 + 1 {
+    assert!(off.abs() <= 60, "time follows the capture: {off} ms off between {from:?} and {to:?}");
+    let pictures = after.descriptor.id.wrapping_sub(before.descriptor.id) & 0x7fff;
+    let tl0 = after.descriptor.tl0.wrapping_sub(before.descriptor.tl0);
+    let adjacent = after.skipped == 0;
+    if (from.layer, from.source) == (to.layer, to.source) {
+        if adjacent {
+            let frames = to.frame.wrapping_sub(from.frame);
             assert_eq!((u32::from(pictures), u32::from(tl0)), (frames & 0x7fff, frames & 0xff), "pictures are counted");
         }
         return;
     }
-    if seq1 <= seq0 + 2 {
-        assert!(identity1.keyframe && identity1.index == 0, "switches at a keyframe's first packet: {identity1:?}");
+    if adjacent || lossless {
+        assert!(to.keyframe && to.index == 0, "switches at a keyframe's first packet: {to:?} after {from:?}");
         assert_eq!((pictures, tl0), (1, 1), "pictures are counted over the switch");
-        assert_eq!(descriptor1.key.wrapping_sub(descriptor0.key) & 0x1f, 1);
-        let hole = u64::from(!packet0.marker);
-        // A hole may also be a packet that was lost on the way down.
-        assert!(seq1 - seq0 > hole, "a cut frame is followed by a hole");
+        assert_eq!(after.descriptor.key.wrapping_sub(before.descriptor.key) & 0x1f, 1);
+        assert_eq!(after.skipped, u64::from(!before.packet.marker), "a hole behind a cut frame, and only there");
     }
 }
 
@@ -175,6 +191,8 @@ pub fn check_audio(world: &World, of: Subscribed) -> (usize, usize) {
 
 /// What must hold whoever subscribed to what.
 pub fn check_world(world: &World) {
+    // The network may bring two datagrams closer together than they were sent.
+    let jitter = world.worst_jitter;
     for peer in &world.peers {
         let mut contents: BTreeMap<(u32, u64), &[u8]> = BTreeMap::new();
         let mut ssrcs: Vec<u32> = peer.received.iter().map(|packet| packet.ssrc).collect();
@@ -186,13 +204,13 @@ pub fn check_world(world: &World) {
                 assert!(before.is_none_or(|before| before == packet.sealed), "one number, two contents");
             }
         }
-        let lowest: Vec<u32> = peer.video.iter().filter_map(|of| of.layers.last()).map(|layer| layer.ssrc).collect();
+        // Of SSRCs that have been replaced it is not known which layer they fed.
+        let upper = peer.video.iter().flat_map(|of| of.layers.iter().take(of.layers.len().max(2) - 1));
+        let upper: Vec<u32> = upper.map(|layer| layer.ssrc).collect();
         for (at, ssrc) in &peer.told.plis {
-            let least = if lowest.contains(ssrc) { 200 } else { 500 };
-            let close = peer.told.plis.iter().filter(|(other, of)| of == ssrc && other > at && (*other - *at).as_millis() < least);
-            // The network's jitter may bring two closer than they were sent.
-            let allowed = usize::from(!world.down.jitter.is_zero());
-            assert!(close.count() <= allowed, "keyframe requests come no faster than every {least} ms");
+            let least = if upper.contains(ssrc) { 500 } else { 200 } * MS;
+            let close = peer.told.plis.iter().filter(|(other, of)| of == ssrc && other > at && *other - *at + jitter < least);
+            assert_eq!(close.count(), 0, "keyframe requests come no faster than every {least:?}");
         }
     }
     assert!(world.buffers_out() <= 1500 + 1024, "the history is bounded");

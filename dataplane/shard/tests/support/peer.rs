@@ -176,8 +176,11 @@ impl Peer {
         match Kind::of(&datagram) {
             Kind::Stun => self.answers.push(datagram),
             Kind::Rtcp => {
-                let len = self.receiver.unprotect_rtcp(&mut datagram).expect("the focus sends good RTCP");
-                self.note_rtcp(&datagram[..len], now);
+                match self.receiver.unprotect_rtcp(&mut datagram) {
+                    Ok(len) => self.note_rtcp(&datagram[..len], now),
+                    // The network's duplicate.
+                    Err(error) => assert_eq!(error, weir_srtp::Error::Replayed),
+                }
             }
             Kind::Rtp => self.note_rtp(datagram, now),
             _ => self.plain.push(datagram),

@@ -63,6 +63,9 @@ pub struct World {
     /// Segments of each transmit, with the peer's address.
     pub transmits: Vec<(Instant, SocketAddr, Vec<usize>)>,
     pub wakeups: u64,
+    /// Whether the way down has never lost anything.
+    pub lossless_down: bool,
+    pub worst_jitter: Duration,
     /// Whether peers keep checking and reporting by themselves.
     pub alive: bool,
     /// Whether subscribers report losses.
@@ -101,6 +104,8 @@ impl World {
             events: Vec::new(),
             transmits: Vec::new(),
             wakeups: 0,
+            lossless_down: true,
+            worst_jitter: Duration::ZERO,
             alive: true,
             nacks: false,
             queue: BTreeMap::new(),
@@ -338,6 +343,8 @@ impl World {
             let lens = datagrams.iter().map(Vec::len).collect();
             self.transmits.push((self.now, transmit.remote, lens));
             if let Some(peer) = self.peers.iter().position(|peer| peer.address == transmit.remote) {
+                self.worst_jitter = self.worst_jitter.max(self.down.jitter);
+                self.lossless_down &= self.down.loss_per_mille == 0;
                 for bytes in datagrams {
                     self.over(self.down, |bytes| InFlight::ToPeer(peer, bytes), bytes);
                 }
