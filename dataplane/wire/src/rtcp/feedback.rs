@@ -29,6 +29,9 @@ impl<'a> Nack<'a> {
         if reader.is_empty() {
             return Err(Error::TooShort);
         }
+        if !reader.rest().len().is_multiple_of(4) {
+            return Err(Error::BadLength);
+        }
         Ok(Self {
             sender_ssrc,
             media_ssrc,
