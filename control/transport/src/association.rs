@@ -119,18 +119,19 @@ impl Association {
         remote_fingerprint: Fingerprint,
         now: Instant,
     ) -> Association {
-        let mut association = Association {
-            phase: Phase::Over(VecDeque::new()),
-            sctp: Sctp::new(role),
-            events: VecDeque::new(),
-        };
-        match Session::new(certificate, role, remote_fingerprint, now) {
-            Ok(session) => {
-                association.phase = Phase::Running(session);
-                association.handle_timeout(now);
+        let (phase, events) = match Session::new(certificate, role, remote_fingerprint, now) {
+            Ok(session) => (Phase::Running(session), VecDeque::new()),
+            Err(failure) => {
+                let failed = VecDeque::from([Event::Failed(failure)]);
+                (Phase::Over(VecDeque::new()), failed)
             }
-            Err(failure) => association.finish(Event::Failed(failure)),
-        }
+        };
+        let mut association = Association {
+            phase,
+            sctp: Sctp::new(role),
+            events,
+        };
+        association.handle_timeout(now);
         association
     }
 
@@ -149,6 +150,9 @@ impl Association {
 
     /// Queues a text message.
     pub fn send_text(&mut self, channel: u16, text: &str, now: Instant) -> Result<(), SendError> {
+        if self.is_over() {
+            return Err(SendError::NoChannel);
+        }
         self.sctp.send_text(channel, text)?;
         self.drive(now, |_, _| Ok(()));
         Ok(())
@@ -158,6 +162,9 @@ impl Association {
     ///
     /// It may be called before the association is connected.
     pub fn open_channel(&mut self, label: &str, now: Instant) -> Result<(), SendError> {
+        if self.is_over() {
+            return Err(SendError::NoChannel);
+        }
         self.sctp.open_channel(label)?;
         self.drive(now, |_, _| Ok(()));
         Ok(())
@@ -243,12 +250,11 @@ impl Association {
         }
     }
 
+    /// Ends the association, if it is not over already; what is still to be sent can be polled.
     fn finish(&mut self, last: Event) {
         if let Phase::Running(session) = &mut self.phase {
             let datagrams = std::iter::from_fn(|| session.poll_transmit()).collect();
             self.phase = Phase::Over(datagrams);
-            self.events.push_back(last);
-        } else if self.events.is_empty() && matches!(last, Event::Failed(_)) {
             self.events.push_back(last);
         }
     }
