@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use weir_shard::{Command, IceCredentials};
+use weir_shard::Command;
 use weir_signal::{
     call::{Body, Envelope, Invite, Message},
     sdp::{LocalParameters, SdpError, Session},
@@ -13,6 +13,7 @@ use super::{
     conference::Conference,
     ids,
     leg::{Leg, NewLeg},
+    mapping,
 };
 
 impl Conferences {
@@ -113,12 +114,7 @@ impl Conferences {
             .handle_offer(&invite.sdp)
             .map_err(|_: SdpError| Refusal::BadSdp)?;
         let remote = session.remote().cloned().ok_or(Refusal::BadSdp)?;
-        let ice = IceCredentials {
-            local_ufrag: session.local_ice().ufrag.clone(),
-            local_pwd: session.local_ice().pwd.clone(),
-            remote_ufrag: remote.ice.ufrag,
-            remote_pwd: remote.ice.pwd,
-        };
+        let ice = mapping::ice_credentials(session.local_ice(), &remote.ice);
 
         // From here on nothing can fail: the older leg of this device gives way.
         self.replace(&envelope.conf_id, &participant);

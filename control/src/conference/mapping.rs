@@ -1,6 +1,6 @@
 //! From the words of signalling to the words of the shards.
 
-use weir_shard::{Codec, CodecMapping, ExtensionIds, MediaKind, Size};
+use weir_shard::{Codec, CodecMapping, ExtensionIds, IceCredentials, MediaKind, Size};
 use weir_signal::{channel, metadata, sdp};
 
 pub(super) fn kind(kind: sdp::MediaKind) -> MediaKind {
@@ -40,6 +40,18 @@ pub(super) fn extensions(ids: &sdp::ExtensionIds) -> ExtensionIds {
         abs_send_time: ids.abs_send_time,
         video_orientation: ids.video_orientation,
         dependency_descriptor: ids.dependency_descriptor,
+    }
+}
+
+pub(super) fn ice_credentials(
+    local: &sdp::IceCredentials,
+    remote: &sdp::IceCredentials,
+) -> IceCredentials {
+    IceCredentials {
+        local_ufrag: local.ufrag.clone(),
+        local_pwd: local.pwd.clone(),
+        remote_ufrag: remote.ufrag.clone(),
+        remote_pwd: remote.pwd.clone(),
     }
 }
 

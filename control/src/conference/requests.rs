@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use weir_shard::{Command, IceCredentials};
+use weir_shard::Command;
 use weir_signal::{
     channel::{
         ChannelError, Description, DescriptionKind, FromClient, ToClient, TrackName, TrackRequest,
@@ -11,7 +11,7 @@ use weir_signal::{
     sdp::SdpError,
 };
 
-use super::{ParticipantId, Refusal, conference::Conference, limits, shared::Shared};
+use super::{ParticipantId, Refusal, conference::Conference, limits, mapping, shared::Shared};
 
 const SUBSCRIPTION: &str = "m.call.track_subscription";
 const NEGOTIATE: &str = "m.call.negotiate";
@@ -179,13 +179,7 @@ impl Conference {
         if offered.ice_restarted
             && let Some(remote) = leg.session.remote()
         {
-            let local = leg.session.local_ice();
-            let ice = IceCredentials {
-                local_ufrag: local.ufrag.clone(),
-                local_pwd: local.pwd.clone(),
-                remote_ufrag: remote.ice.ufrag.clone(),
-                remote_pwd: remote.ice.pwd.clone(),
-            };
+            let ice = mapping::ice_credentials(leg.session.local_ice(), &remote.ice);
             shared.command(leg.shard(), Command::RestartIce { id: transport, ice });
         }
         Ok(Some(offered.answer))

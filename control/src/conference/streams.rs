@@ -241,21 +241,9 @@ impl Streams {
             None => self.free_id(name, id, taken),
         };
 
-        changes.commands.push(Command::AddTrack(AddTrack {
-            track: id,
-            transport,
-            mid: published.mid.clone(),
-            kind: mapping::kind(published.kind),
-            codecs: published
-                .codecs
-                .iter()
-                .map(mapping::codec_mapping)
-                .collect(),
-            extensions: mapping::extensions(&published.extensions),
-            rids: published.rids.iter().map(|rid| rid.id.clone()).collect(),
-            ssrcs: published.ssrcs.clone(),
-            size,
-        }));
+        changes
+            .commands
+            .push(add_track(id, transport, &published, size));
         if muted {
             changes.commands.push(Command::UpdateTrack {
                 track: id,
@@ -399,6 +387,29 @@ impl Stream {
             tracks: tracks.collect(),
         }
     }
+}
+
+fn add_track(
+    track: TrackId,
+    transport: TransportId,
+    published: &Published,
+    size: Option<Size>,
+) -> Command {
+    Command::AddTrack(AddTrack {
+        track,
+        transport,
+        mid: published.mid.clone(),
+        kind: mapping::kind(published.kind),
+        codecs: published
+            .codecs
+            .iter()
+            .map(mapping::codec_mapping)
+            .collect(),
+        extensions: mapping::extensions(&published.extensions),
+        rids: published.rids.iter().map(|rid| rid.id.clone()).collect(),
+        ssrcs: published.ssrcs.clone(),
+        size,
+    })
 }
 
 fn is_muted(stream: &metadata::Stream, kind: MediaKind) -> bool {
