@@ -65,9 +65,11 @@ pub(crate) enum Refused {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Last {
     pub(crate) seq: ExtSeq,
+    /// The highest number that was not padding; what follows is of that packet.
+    media_seq: ExtSeq,
     pub(crate) timestamp: RtpTime,
-    pub(crate) marker: bool,
-    pub(crate) picture: Picture,
+    marker: bool,
+    picture: Picture,
     pub(crate) arrival: Instant,
 }
 
@@ -162,6 +164,7 @@ impl Rewriter {
             return Err(Refused::Removed);
         }
         let seq = mapping.number(packet.seq).ok_or(Refused::TooLate)?;
+        let late = packet.seq < mapping.highest;
         mapping.highest = mapping.highest.max(packet.seq);
         if !packet.padding {
             mapping.highest_media = mapping.highest_media.max(packet.seq);
@@ -171,32 +174,34 @@ impl Rewriter {
             timestamp: RtpTime(packet.timestamp.0.wrapping_add(mapping.timestamp)),
             picture: packet.picture.plus(mapping.picture),
         };
-        self.sent(packet, out);
+        self.sent(packet, out, late);
         Ok(out)
     }
 
-    fn sent(&mut self, packet: &Incoming, out: Outgoing) {
+    fn sent(&mut self, packet: &Incoming, out: Outgoing, late: bool) {
         let last = self.last.get_or_insert(Last {
             seq: out.seq,
+            media_seq: out.seq,
             timestamp: out.timestamp,
             marker: packet.marker,
             picture: out.picture,
             arrival: packet.arrival,
         });
-        if out.seq < last.seq {
+        last.seq = last.seq.max(out.seq);
+        // Padding belongs to no frame: it neither ends one nor starts one.
+        if packet.padding || out.seq < last.media_seq {
             return;
         }
-        last.seq = out.seq;
-        if packet.padding {
-            // Padding belongs to no frame: it neither ends one nor starts one.
-            return;
-        }
+        last.media_seq = out.seq;
         last.marker = packet.marker;
-        if out.timestamp.0.wrapping_sub(last.timestamp.0) as i32 > 0 {
-            last.timestamp = out.timestamp;
-            last.arrival = packet.arrival;
-        }
         last.picture = out.picture;
+        if out.timestamp.is_after(last.timestamp) {
+            last.timestamp = out.timestamp;
+            // A packet that was sent again says nothing about when its frame was made.
+            if !late {
+                last.arrival = packet.arrival;
+            }
+        }
     }
 }
 
@@ -362,6 +367,17 @@ mod tests {
         rewriter.switch(&packet(B, 50), RtpTime(9_000_000), Frames::Marked);
         assert_eq!(seq(&mut rewriter, packet(B, 50)), Ok(103));
         assert_eq!(seq(&mut rewriter, packet(A, 101)), Err(Refused::OtherSource));
+    }
+
+    #[test]
+    fn a_frame_that_comes_late_behind_padding_counts_at_the_switch() {
+        // Found by simulation (seed 4001).
+        let picture = |id| Picture { id, tl0: 0, key: 0 };
+        let mut rewriter = started(Incoming { picture: picture(5), ..packet(A, 100) });
+        assert_eq!(seq(&mut rewriter, padding(A, 102)), Ok(102));
+        assert_eq!(seq(&mut rewriter, Incoming { picture: picture(6), ..packet(A, 101) }), Ok(101));
+        rewriter.switch(&packet(B, 50), RtpTime(9_000_000), Frames::Marked);
+        assert_eq!(rewriter.rewrite(&packet(B, 50)).unwrap().picture.id, 7);
     }
 
     #[test]

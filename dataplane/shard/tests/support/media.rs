@@ -26,8 +26,8 @@ pub struct Plain {
 pub struct Identity {
     pub track: u8,
     pub layer: u8,
-    /// The low bits of the SSRC: a layer may start anew with another.
-    pub source: u8,
+    /// The publisher's SSRC: a layer may start anew with another.
+    pub source: u32,
     pub frame: u32,
     pub index: u8,
     pub count: u8,
@@ -37,7 +37,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    pub const BYTES: usize = 14;
+    pub const BYTES: usize = 17;
 
     pub fn to_bytes(self) -> [u8; Self::BYTES] {
         let mut bytes = [0; Self::BYTES];
@@ -47,7 +47,7 @@ impl Identity {
         bytes[6] = self.index;
         bytes[7] = self.count;
         bytes[8] = u8::from(self.keyframe);
-        bytes[13] = self.source;
+        bytes[13..17].copy_from_slice(&self.source.to_be_bytes());
         bytes[9..13].copy_from_slice(&self.captured_ms.to_be_bytes());
         bytes
     }
@@ -57,7 +57,7 @@ impl Identity {
         Self {
             track: bytes[0],
             layer: bytes[1],
-            source: bytes[13],
+            source: word(13),
             frame: word(2),
             index: bytes[6],
             count: bytes[7],
@@ -171,7 +171,7 @@ impl VideoLayer {
                 let identity = Identity {
                     track,
                     layer,
-                    source: self.ssrc as u8,
+                    source: self.ssrc,
                     frame: self.frame,
                     index,
                     count,

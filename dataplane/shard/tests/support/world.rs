@@ -343,7 +343,7 @@ impl World {
             let lens = datagrams.iter().map(Vec::len).collect();
             self.transmits.push((self.now, transmit.remote, lens));
             if let Some(peer) = self.peers.iter().position(|peer| peer.address == transmit.remote) {
-                self.worst_jitter = self.worst_jitter.max(self.down.jitter);
+                self.worst_jitter = self.worst_jitter.max(self.down.jitter).max(self.up.jitter);
                 self.lossless_down &= self.down.loss_per_mille == 0;
                 for bytes in datagrams {
                     self.over(self.down, |bytes| InFlight::ToPeer(peer, bytes), bytes);

@@ -1,0 +1,136 @@
+//! Nothing on the packet path allocates: a counting allocator watches receive, route, rewrite, seal, transmit, sent, free.
+
+mod support;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use support::{AudioSource, MS, Rng, SECOND, VideoSource, World};
+use weir_shard::{ReceiveBuffer, Size};
+use weir_wire::Seq;
+
+thread_local! {
+    /// Allocations of this thread; `None` while they are not counted.
+    static COUNT: Cell<Option<u64>> = const { Cell::new(None) };
+}
+
+struct Counting;
+
+fn count() {
+    // The thread may be on its way out, when its locals are gone.
+    let _ = COUNT.try_with(|count| count.set(count.get().map(|n| n + 1)));
+}
+
+// SAFETY: every call goes to the system's allocator with the caller's own arguments; counting touches no memory of it.
+#[allow(unsafe_code, reason = "a global allocator cannot be written without")]
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: as the trait demands of our own caller.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as the trait demands of our own caller.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        count();
+        // SAFETY: as the trait demands of our own caller.
+        unsafe { System.realloc(pointer, layout, new_size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// How often `work` allocates.
+fn allocations(work: impl FnOnce()) -> u64 {
+    COUNT.set(Some(0));
+    work();
+    COUNT.take().unwrap_or(0)
+}
+
+#[test]
+fn the_counter_counts() {
+    assert_eq!(allocations(|| drop(std::hint::black_box(Box::new(7)))), 1);
+    assert_eq!(allocations(|| ()), 0);
+}
+
+#[test]
+fn packets_pass_without_allocation() {
+    let mut world = World::new(1);
+    let mut rng = Rng::new(1);
+    let publisher = world.join();
+    let subscribers = [world.join(), world.join(), world.join()];
+    let mut camera = VideoSource::simulcast(1, "1", &mut rng);
+    let mut microphone = AudioSource::new(2, "0", &mut rng);
+    world.publish_video(publisher, camera.clone());
+    world.publish_audio(publisher, microphone.clone());
+    let wanted = [None, Some(Size::new(640, 360)), Some(Size::new(1280, 720))];
+    let videos: Vec<_> = subscribers.iter().zip(wanted).map(|(peer, wanted)| world.subscribe(*peer, 1, wanted)).collect();
+    for peer in subscribers {
+        world.subscribe(peer, 2, None);
+    }
+    world.run(10 * SECOND);
+
+    // The same camera goes on, now in our own hands: ten seconds of sealed datagrams, prepared beforehand.
+    camera = world.peers[publisher].video[0].clone();
+    microphone = world.peers[publisher].audio[0].clone();
+    let start = world.now;
+    let mut prepared = Vec::new();
+    for tick in 0..2000 {
+        let now = start + 5 * MS * tick;
+        let address = world.peers[publisher].address;
+        for index in [6, 10, 13].into_iter().enumerate().filter(|(_, every)| tick % every == 0).map(|(index, _)| index) {
+            camera.layers[index].keyframe_wanted = tick % 600 == 0;
+            for plain in camera.layers[index].encode(1, index as u8, world.start, now) {
+                prepared.push((now, address, world.peers[publisher].seal("1", &plain, now)));
+            }
+        }
+        if tick % 4 == 0 {
+            let plain = microphone.encode(world.start, now);
+            prepared.push((now, address, world.peers[publisher].seal("0", &plain, now)));
+        }
+        if tick % 50 == 0 {
+            let (video, last) = (videos[2], world.received(videos[2]).last().map_or(0, |(_, packet)| packet.seq));
+            let missing: Vec<Seq> = (0..100).map(|step| Seq(last.wrapping_add(step + tick as u16 * 2 / 3))).collect();
+            let peer = &mut world.peers[video.peer];
+            let report = peer.seal_rtcp(|writer| {
+                writer.nack(1, video.ssrc, &missing).unwrap();
+                // Answered by the keyframe that every 600th tick brings.
+                if tick % 600 == 550 {
+                    writer.pli(1, video.ssrc).unwrap();
+                }
+            });
+            prepared.push((now, peer.address, report));
+        }
+    }
+
+    let forwarded = world.counters.rtp_forwarded.get();
+    let mut buffers: Vec<ReceiveBuffer> = (3000..6000).map(ReceiveBuffer::new).collect();
+    let mut transmits = 0;
+    let shard = &mut world.shard;
+    let found = allocations(|| {
+        for (now, address, datagram) in &prepared {
+            let mut buffer = buffers.pop().expect("buffers come back");
+            buffer.fill(datagram);
+            shard.handle_datagram(buffer, *address, *now);
+            shard.handle_timeout(*now);
+            shard.flush(*now);
+            while let Some(transmit) = shard.poll_transmit() {
+                transmits += transmit.segments();
+                shard.handle_sent(transmit.buffer);
+            }
+            while let Some(buffer) = shard.poll_free() {
+                buffers.push(buffer);
+            }
+        }
+    });
+    let forwarded = world.counters.rtp_forwarded.get() - forwarded;
+    assert!(prepared.len() > 2400 && forwarded > 3000 && transmits as u64 > forwarded, "{forwarded} of {}", prepared.len());
+    let (resends, requests) = (world.counters.resends.get(), world.counters.keyframe_requests_sent.get());
+    assert!(resends > 100 && requests > 5, "{resends} resends, {requests} keyframe requests");
+    assert_eq!(found, 0, "allocations in {} packets", prepared.len());
+}
