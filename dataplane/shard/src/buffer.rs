@@ -101,6 +101,15 @@ impl SendBuffer {
         Self { bytes: vec![0; SEND_BUFFER_BYTES].into_boxed_slice(), len: 0 }
     }
 
+    /// A buffer with these datagrams, for tests of what sends them. What does not fit is cut off.
+    pub fn filled(datagrams: &[u8]) -> Self {
+        let mut buffer = Self::new();
+        let len = datagrams.len().min(SEND_BUFFER_BYTES);
+        buffer.room()[..len].copy_from_slice(&datagrams[..len]);
+        buffer.advance(len);
+        buffer
+    }
+
     /// All segments, one after the other.
     pub fn datagrams(&self) -> &[u8] {
         &self.bytes[..self.len as usize]

@@ -122,6 +122,13 @@ impl Ring {
         })
     }
 
+    /// Lets go of the descriptors.
+    pub(crate) fn unregister_files(&self) {
+        if let Err(error) = self.uring.submitter().unregister_files() {
+            tracing::warn!(%error, "the ring keeps the sockets of a shard for a while");
+        }
+    }
+
     /// Takes the ring of receive buffers back.
     pub(crate) fn unregister_buffers(&self) -> io::Result<()> {
         self.uring.submitter().unregister_buf_ring(BUFFER_GROUP)

@@ -1,6 +1,6 @@
 //! The loop of a shard's thread.
 //!
-//! **One wake-up is one batch: reap, hand over, flush, queue sends, give buffers back, pass events on; then one system
+//! **One wake-up is one batch: commands, completions, flush, queue sends, give buffers back, pass events on; then one system
 //! call submits all of it and sleeps until there is more or the shard's deadline is due.**
 //!
 //! Everything that the kernel writes or reads by pointer is either a receive buffer (`buffers`), a send slot (`sends`)
@@ -149,8 +149,9 @@ impl Runtime {
 
     fn batch(&mut self) {
         let now = Instant::now();
-        self.reap(now);
+        // Commands first: completions appear in `enter` only, so whatever a command was given before arrived after it.
         self.take_commands(now);
+        self.reap(now);
         self.shard.handle_timeout(now);
         self.shard.flush(now);
         while let Some(transmit) = self.shard.poll_transmit() {
@@ -357,6 +358,8 @@ impl Runtime {
         self.wait_until(|runtime| runtime.ring.unfinished() == 0);
         let unfinished = self.ring.unfinished();
         let with_kernel = self.buffers.with_kernel();
+        // Otherwise the kernel keeps the sockets, and their ports, until it gets round to tearing the ring down.
+        self.ring.unregister_files();
         if unfinished > 0 || self.ring.unregister_buffers().is_err() {
             tracing::error!(
                 unfinished,

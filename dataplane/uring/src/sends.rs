@@ -242,7 +242,14 @@ impl Slot {
 
 #[cfg(test)]
 mod tests {
+    use std::mem::MaybeUninit;
+    use std::net::UdpSocket;
+    use std::sync::Arc;
+    use std::time::Duration;
+
     use super::*;
+    use crate::ring::{Ring, Token};
+    use crate::socket::Sockets;
 
     #[test]
     fn the_control_message_has_the_layout_of_the_kernel() {
@@ -256,5 +263,142 @@ mod tests {
             std::mem::offset_of!(SegmentControl, segment_bytes),
             size_of::<libc::cmsghdr>()
         );
+    }
+
+    /// A ring with one sending socket, and a peer that receives.
+    struct Path {
+        ring: Ring,
+        sends: SendSlots,
+        peer: UdpSocket,
+        refused: usize,
+        failed: usize,
+        // The ring has it as a fixed file.
+        _sockets: Sockets,
+    }
+
+    impl Path {
+        fn new() -> Path {
+            let sockets = Sockets::open(&["127.0.0.1:0".parse().unwrap()]).unwrap();
+            let ring = Ring::new(Arc::default()).unwrap();
+            ring.register_files(&sockets.descriptors().collect::<Vec<_>>())
+                .unwrap();
+            let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+            peer.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+            Path {
+                ring,
+                sends: SendSlots::new(4),
+                peer,
+                refused: 0,
+                failed: 0,
+                _sockets: sockets,
+            }
+        }
+
+        /// Sends a run and gives the lengths of what arrives. Waits until the kernel is done with the slot.
+        fn send(&mut self, bytes: &[u8], segment_bytes: u16) -> Vec<usize> {
+            let transmit = Transmit {
+                remote: self.peer.local_addr().unwrap(),
+                segment_bytes,
+                buffer: SendBuffer::filled(bytes),
+            };
+            let slot = self
+                .sends
+                .load(transmit, 0)
+                .unwrap_or_else(|_| panic!("a free slot"));
+            loop {
+                let entry = self.sends.entry(slot).unwrap();
+                // SAFETY: the loop ends only after the completion, and the slots outlive it.
+                assert!(unsafe { self.ring.push(entry, Token::Send(slot)) });
+                let result = self.completion();
+                match self.sends.complete(slot, result).unwrap() {
+                    Completion::Again { refused, failed } => {
+                        self.refused += usize::from(refused);
+                        self.failed += usize::from(failed);
+                    }
+                    Completion::Done { buffer, failed } => {
+                        assert_eq!(buffer.datagrams(), bytes);
+                        self.failed += usize::from(failed);
+                        break;
+                    }
+                }
+            }
+            assert_eq!(self.sends.in_flight(), 0);
+            let mut datagram = [0; 65_536];
+            let mut rest = bytes;
+            let mut lengths = Vec::new();
+            while !rest.is_empty() {
+                let len = self.peer.recv(&mut datagram).unwrap();
+                assert_eq!(datagram[..len], rest[..len]);
+                rest = &rest[len..];
+                lengths.push(len);
+            }
+            lengths
+        }
+
+        fn completion(&mut self) -> i32 {
+            let mut entries = [const { MaybeUninit::uninit() }; 1];
+            loop {
+                self.ring.enter(Duration::from_secs(5));
+                if let [entry] = self.ring.reap(&mut entries) {
+                    return self.ring.read(entry).result;
+                }
+            }
+        }
+    }
+
+    fn bytes(len: usize) -> Vec<u8> {
+        (0..len).map(|n| (n / 7) as u8).collect()
+    }
+
+    #[test]
+    fn a_run_is_one_send_and_arrives_as_datagrams() {
+        let mut path = Path::new();
+        assert_eq!(path.send(&bytes(1200), 1200), [1200]);
+        assert_eq!(path.send(&bytes(3900), 1200), [1200, 1200, 1200, 300]);
+        assert_eq!(path.send(&bytes(2400), 1200), [1200, 1200]);
+        assert_eq!((path.refused, path.failed), (0, 0));
+    }
+
+    #[test]
+    fn a_run_that_the_kernel_refuses_goes_out_one_by_one() {
+        let mut path = Path::new();
+        // No Linux takes more than 128 segments.
+        assert_eq!(path.send(&bytes(150 * 20 + 7), 20).len(), 151);
+        assert_eq!((path.refused, path.failed), (1, 0));
+        // That was about this run only: the next is one send again.
+        assert_eq!(path.send(&bytes(200), 100), [100, 100]);
+        assert_eq!(path.refused, 1);
+    }
+
+    #[test]
+    fn without_offload_no_run_is_tried_again() {
+        let mut path = Path::new();
+        let transmit = |bytes: &[u8]| Transmit {
+            remote: path.peer.local_addr().unwrap(),
+            segment_bytes: 100,
+            buffer: SendBuffer::filled(bytes),
+        };
+        let slot = path.sends.load(transmit(&bytes(250)), 0).ok().unwrap();
+        let again = path.sends.complete(slot, -libc::EIO);
+        assert!(matches!(
+            again,
+            Some(Completion::Again { refused: true, .. })
+        ));
+        // One of the datagrams fails: counted, and the others are sent.
+        let again = path.sends.complete(slot, 100);
+        assert!(matches!(
+            again,
+            Some(Completion::Again { failed: false, .. })
+        ));
+        let again = path.sends.complete(slot, -libc::EPERM);
+        assert!(matches!(
+            again,
+            Some(Completion::Again { failed: true, .. })
+        ));
+        let done = path.sends.complete(slot, 50);
+        assert!(matches!(done, Some(Completion::Done { failed: false, .. })));
+        assert_eq!(path.send(&bytes(250), 100), [100, 100, 50]);
+        assert_eq!(path.refused, 0);
+        assert!(path.sends.complete(0, 0).is_none());
     }
 }
