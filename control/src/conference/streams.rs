@@ -407,7 +407,8 @@ fn add_track(
             .collect(),
         extensions: mapping::extensions(&published.extensions),
         rids: published.rids.iter().map(|rid| rid.id.clone()).collect(),
-        ssrcs: published.ssrcs.clone(),
+        // Media first, as the shard expects.
+        ssrcs: [published.ssrcs.as_slice(), &published.rtx_ssrcs].concat(),
         size,
     })
 }
