@@ -7,8 +7,7 @@ use std::{
     time::Instant,
 };
 
-use weir_shard::{Command, TransportId};
-use weir_srtp::{MasterKey, Profile};
+use weir_shard::{Command, MasterKey, Profile, TransportId};
 use weir_transport::{Association, Certificate, Event, Fingerprint, Keys, Role};
 
 use crate::conference::TransportInput;
