@@ -111,7 +111,7 @@ impl Device {
         event_type: &str,
         content: Value,
         protection: Protection,
-    ) -> impl Future<Output = Result<(), SendError>> + Send + 'static {
+    ) -> impl Future<Output = Result<(), SendError>> + Send + 'static + use<> {
         let queued = self.queue(user_id, device_id, event_type, &content, protection);
         async move { queued?.await.unwrap_or(Err(SendError::ShutDown)) }
     }

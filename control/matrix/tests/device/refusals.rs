@@ -1,6 +1,10 @@
 //! What is refused, and whose fault it is said to be.
 
 use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
 use weir_matrix::{Config, ConnectError, InvitePolicy, Login, Protection, SendError, connect};
 
 use crate::support::{Connected, Folder, User, embedded};
@@ -78,17 +82,28 @@ async fn a_homeserver_that_is_not_there_is_unreachable() {
 
 #[tokio::test]
 async fn what_is_no_homeserver_is_unreachable() {
-    // The embedded homeserver's health page is no homeserver.
-    let server = embedded().await;
+    let web_server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", web_server.local_addr().unwrap());
+    let answering = tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = web_server.accept().await.unwrap();
+            let mut request = [0; 4096];
+            let _ = stream.read(&mut request).await.unwrap();
+            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello";
+            stream.write_all(answer).await.unwrap();
+        }
+    });
     let store = Folder::new();
-    let ann = User::register(&server.url(), "ann").await;
-    let mut config = ann.config(&store);
-    config.homeserver_url = format!("{}/health#", server.url());
+    let config = Config::new(url, "@a:x", Login::Password("secret-x".into()), &store.0);
     let error = refusal(config).await;
-    assert!(
-        matches!(&error, ConnectError::Unreachable { reason, .. } if reason.contains("homeserver's URL")),
-        "{error}"
+    let ConnectError::Unreachable { reason, .. } = &error else {
+        panic!("{error}")
+    };
+    assert_eq!(
+        reason,
+        "status 200 and no JSON: is this a homeserver's URL?"
     );
+    answering.abort();
 }
 
 #[tokio::test]
