@@ -24,8 +24,15 @@ impl ReceiveBuffer {
     pub fn new(id: u16) -> Self {
         // Made on the heap at once: a large array would pass over the stack first.
         let bytes = vec![0; RECEIVE_BUFFER_BYTES].into_boxed_slice();
-        let bytes = bytes.try_into().unwrap_or_else(|_| Box::new([0; RECEIVE_BUFFER_BYTES]));
-        Self { bytes, start: 0, len: 0, id }
+        let bytes = bytes
+            .try_into()
+            .unwrap_or_else(|_| Box::new([0; RECEIVE_BUFFER_BYTES]));
+        Self {
+            bytes,
+            start: 0,
+            len: 0,
+            id,
+        }
     }
 
     /// Takes the memory out, for a runtime that hands it to the kernel: while the kernel may write, no buffer has it.
@@ -35,7 +42,12 @@ impl ReceiveBuffer {
 
     /// Puts memory back that came from [`ReceiveBuffer::into_memory`]; the range is empty until it is set.
     pub fn from_memory(id: u16, bytes: Box<[u8; RECEIVE_BUFFER_BYTES]>) -> Self {
-        Self { bytes, start: 0, len: 0, id }
+        Self {
+            bytes,
+            start: 0,
+            len: 0,
+            id,
+        }
     }
 
     /// What the ring runtime calls this buffer.
@@ -98,7 +110,10 @@ pub struct SendBuffer {
 
 impl SendBuffer {
     pub(crate) fn new() -> Self {
-        Self { bytes: vec![0; SEND_BUFFER_BYTES].into_boxed_slice(), len: 0 }
+        Self {
+            bytes: vec![0; SEND_BUFFER_BYTES].into_boxed_slice(),
+            len: 0,
+        }
     }
 
     /// A buffer with these datagrams, for tests of what sends them. What does not fit is cut off.
@@ -148,11 +163,15 @@ pub struct Transmit {
 impl Transmit {
     /// How many datagrams this is.
     pub fn segments(&self) -> usize {
-        self.buffer.len().div_ceil(usize::from(self.segment_bytes).max(1))
+        self.buffer
+            .len()
+            .div_ceil(usize::from(self.segment_bytes).max(1))
     }
 
     /// The datagrams one by one.
     pub fn datagrams(&self) -> impl Iterator<Item = &[u8]> {
-        self.buffer.datagrams().chunks(usize::from(self.segment_bytes).max(1))
+        self.buffer
+            .datagrams()
+            .chunks(usize::from(self.segment_bytes).max(1))
     }
 }

@@ -31,22 +31,40 @@ pub(crate) fn read(codec: Codec, payload: &[u8]) -> Result<Payload, Malformed> {
         Codec::H264 => h264_keyframe_start(payload),
         Codec::Av1 => av1_keyframe_start(payload),
     };
-    Ok(Payload { keyframe_start, ..Payload::default() })
+    Ok(Payload {
+        keyframe_start,
+        ..Payload::default()
+    })
 }
 
 fn read_vp8(payload: &[u8]) -> Result<Payload, Malformed> {
     let (descriptor, len) = vp8::Descriptor::parse(payload).map_err(|_| Malformed)?;
     let frame = payload.get(len..).unwrap_or(&[]);
     let keyframe_start = vp8::starts_keyframe(&descriptor, frame);
-    let size = if keyframe_start { vp8::keyframe_size(frame) } else { None };
+    let size = if keyframe_start {
+        vp8::keyframe_size(frame)
+    } else {
+        None
+    };
     let size = size.map(|(width, height)| Size::new(width, height));
-    Ok(Payload { keyframe_start, size, vp8: Some((descriptor, len)) })
+    Ok(Payload {
+        keyframe_start,
+        size,
+        vp8: Some((descriptor, len)),
+    })
 }
 
 /// RFC 9628 §4.2: not inter-picture predicted (P = 0), start of a frame (B = 1), lowest spatial layer.
 fn vp9_keyframe_start(payload: &[u8]) -> bool {
-    let Some(&first) = payload.first() else { return false };
-    let (id, predicted, layers, start) = (first & 0x80 != 0, first & 0x40 != 0, first & 0x20 != 0, first & 0x08 != 0);
+    let Some(&first) = payload.first() else {
+        return false;
+    };
+    let (id, predicted, layers, start) = (
+        first & 0x80 != 0,
+        first & 0x40 != 0,
+        first & 0x20 != 0,
+        first & 0x08 != 0,
+    );
     if predicted || !start {
         return false;
     }
@@ -58,7 +76,9 @@ fn vp9_keyframe_start(payload: &[u8]) -> bool {
         (true, Some(byte)) if byte & 0x80 != 0 => 2,
         (true, _) => 1,
     };
-    payload.get(1 + id_len).is_some_and(|layer| (layer >> 1) & 0x07 == 0)
+    payload
+        .get(1 + id_len)
+        .is_some_and(|layer| (layer >> 1) & 0x07 == 0)
 }
 
 /// RFC 6184 §5.2: a sequence parameter set, alone or first in an aggregate. Decoders need it before the picture itself.
@@ -88,14 +108,25 @@ mod tests {
     #[test]
     fn vp8_keyframes_and_their_sizes_are_read() {
         // Picture id 17, start of the first partition; a keyframe of 640×360.
-        let payload = [0x90, 0x80, 0x11, 0x10, 0x02, 0x00, 0x9d, 0x01, 0x2a, 0x80, 0x02, 0x68, 0x01, 0x00];
+        let payload = [
+            0x90, 0x80, 0x11, 0x10, 0x02, 0x00, 0x9d, 0x01, 0x2a, 0x80, 0x02, 0x68, 0x01, 0x00,
+        ];
         let read = read(Codec::Vp8, &payload).unwrap();
         assert!(read.keyframe_start);
         assert_eq!(read.size, Some(Size::new(640, 360)));
         assert_eq!(read.vp8.unwrap().1, 3);
-        assert!(!starts(Codec::Vp8, &[0x90, 0x80, 0x11, 0x11, 0x02, 0x00]), "an inter frame");
-        assert!(!starts(Codec::Vp8, &[0x80, 0x80, 0x11, 0x10, 0x02, 0x00]), "not the start of a partition");
-        assert!(!starts(Codec::Vp8, &[0x91, 0x80, 0x11, 0x10, 0x02, 0x00]), "the second partition");
+        assert!(
+            !starts(Codec::Vp8, &[0x90, 0x80, 0x11, 0x11, 0x02, 0x00]),
+            "an inter frame"
+        );
+        assert!(
+            !starts(Codec::Vp8, &[0x80, 0x80, 0x11, 0x10, 0x02, 0x00]),
+            "not the start of a partition"
+        );
+        assert!(
+            !starts(Codec::Vp8, &[0x91, 0x80, 0x11, 0x10, 0x02, 0x00]),
+            "the second partition"
+        );
         assert_eq!(super::read(Codec::Vp8, &[0x90, 0x80]), Err(Malformed));
     }
 
@@ -110,9 +141,18 @@ mod tests {
     fn vp9_starts_at_the_lowest_layer_of_an_unpredicted_picture() {
         assert!(starts(Codec::Vp9, &[0x88, 0x11]));
         assert!(!starts(Codec::Vp9, &[0xc8, 0x11]), "predicted");
-        assert!(!starts(Codec::Vp9, &[0x80, 0x11]), "not the start of a frame");
-        assert!(starts(Codec::Vp9, &[0xa8, 0x91, 0x23, 0x00]), "15-bit id, spatial layer 0");
-        assert!(!starts(Codec::Vp9, &[0xa8, 0x91, 0x23, 0x02]), "15-bit id, spatial layer 1");
+        assert!(
+            !starts(Codec::Vp9, &[0x80, 0x11]),
+            "not the start of a frame"
+        );
+        assert!(
+            starts(Codec::Vp9, &[0xa8, 0x91, 0x23, 0x00]),
+            "15-bit id, spatial layer 0"
+        );
+        assert!(
+            !starts(Codec::Vp9, &[0xa8, 0x91, 0x23, 0x02]),
+            "15-bit id, spatial layer 1"
+        );
         assert!(!starts(Codec::Vp9, &[0xa8]));
     }
 

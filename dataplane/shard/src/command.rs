@@ -2,7 +2,9 @@
 
 use weir_srtp::{MasterKey, Profile};
 
-use crate::ids::{Codec, CodecMapping, ExtensionIds, MediaKind, Size, SubscriptionId, TrackId, TransportId};
+use crate::ids::{
+    Codec, CodecMapping, ExtensionIds, MediaKind, Size, SubscriptionId, TrackId, TransportId,
+};
 
 /// One instruction from control. A command that names something the shard does not have is counted and otherwise ignored:
 /// it crossed a removal on its way.
@@ -92,7 +94,9 @@ pub struct IceCredentials {
 
 impl std::fmt::Debug for IceCredentials {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("IceCredentials").field("local_ufrag", &self.local_ufrag).finish_non_exhaustive()
+        f.debug_struct("IceCredentials")
+            .field("local_ufrag", &self.local_ufrag)
+            .finish_non_exhaustive()
     }
 }
 

@@ -178,8 +178,8 @@ drops! {
     PayloadMalformed => "payload_malformed";
     /// The same packet by another way (RTX and original), or too old to tell.
     Duplicate => "duplicate";
-    /// A retransmission that cannot be unwrapped, or padding on a retransmission stream.
-    RtxEmpty => "rtx_empty";
+    /// A retransmission that holds no packet (a probe), or one that its source has not sent yet.
+    RtxUseless => "rtx_useless";
     /// The subscriber does not take this codec.
     CodecNotTaken => "codec_not_taken";
     /// Late, and from before the keyframe that the subscription started or switched at.
@@ -211,7 +211,10 @@ mod tests {
         counters.for_each(|name, reason, value| seen.push((name, reason, value)));
         assert!(seen.contains(&("weir_shard_dropped_total", "garbage", 1)));
         assert!(seen.contains(&("weir_shard_dropped_total", "protect", 1)));
-        let mut names: Vec<_> = seen.iter().map(|(name, reason, _)| (*name, *reason)).collect();
+        let mut names: Vec<_> = seen
+            .iter()
+            .map(|(name, reason, _)| (*name, *reason))
+            .collect();
         let all = names.len();
         names.sort_unstable();
         names.dedup();

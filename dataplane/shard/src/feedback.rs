@@ -48,12 +48,19 @@ impl Feedback {
         let seq = self.unwrapper.unwrap(seq);
         self.media_ssrc = ssrc;
         let at = self.arrivals.partition_point(|(before, _)| *before < seq);
-        let known = self.arrivals.get(at).is_some_and(|(known, _)| *known == seq);
+        let known = self
+            .arrivals
+            .get(at)
+            .is_some_and(|(known, _)| *known == seq);
         if !known && self.arrivals.len() < FEEDBACK_PACKETS_MAX {
             self.arrivals.insert(at, (seq, now));
         }
         let full = self.arrivals.len() == FEEDBACK_PACKETS_MAX;
-        let due = if full { now } else { self.due.unwrap_or(now + FEEDBACK_INTERVAL) };
+        let due = if full {
+            now
+        } else {
+            self.due.unwrap_or(now + FEEDBACK_INTERVAL)
+        };
         self.due = Some(due);
         due
     }
@@ -76,7 +83,12 @@ impl Feedback {
         self.next = Some(last.add(1).max(self.next.unwrap_or(ExtSeq(0))));
         let count = self.count;
         self.count = self.count.wrapping_add(1);
-        Some(Report { count, media_ssrc: self.media_ssrc, base, arrivals: &self.arrivals })
+        Some(Report {
+            count,
+            media_ssrc: self.media_ssrc,
+            base,
+            arrivals: &self.arrivals,
+        })
     }
 
     /// Forgets what was reported.
@@ -92,7 +104,11 @@ impl Report<'_> {
         // What is too much for one message is cut off by whoever writes it; the sender takes it for lost.
         let end = last.0;
         let mut arrivals = self.arrivals.iter().peekable();
-        (self.base.0..=end).map(move |number| arrivals.next_if(|(seq, _)| seq.0 == number).map(|(_, at)| *at))
+        (self.base.0..=end).map(move |number| {
+            arrivals
+                .next_if(|(seq, _)| seq.0 == number)
+                .map(|(_, at)| *at)
+        })
     }
 }
 
@@ -103,9 +119,16 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    fn report(feedback: &mut Feedback, start: Instant, now: Instant) -> Option<(u8, u64, Vec<Option<u128>>)> {
+    fn report(
+        feedback: &mut Feedback,
+        start: Instant,
+        now: Instant,
+    ) -> Option<(u8, u64, Vec<Option<u128>>)> {
         let report = feedback.report(now)?;
-        let statuses = report.statuses().map(|at| at.map(|at| (at - start).as_millis())).collect();
+        let statuses = report
+            .statuses()
+            .map(|at| at.map(|at| (at - start).as_millis()))
+            .collect();
         let of = (report.count, report.base.0 & 0xffff, statuses);
         feedback.clear();
         Some(of)
@@ -116,19 +139,31 @@ mod tests {
         let start = Instant::now();
         let mut feedback = Feedback::new();
         for (ms, seq) in [(0, 65534), (1, 65535), (2, 1), (3, 0), (3, 0), (5, 3)] {
-            assert_eq!(feedback.record(Seq(seq), 7, start + ms * MS), start + 75 * MS);
+            assert_eq!(
+                feedback.record(Seq(seq), 7, start + ms * MS),
+                start + 75 * MS
+            );
         }
         assert_eq!(report(&mut feedback, start, start + 74 * MS), None);
         let statuses = vec![Some(0), Some(1), Some(3), Some(2), None, Some(5)];
-        assert_eq!(report(&mut feedback, start, start + 75 * MS), Some((0, 65534, statuses)));
+        assert_eq!(
+            report(&mut feedback, start, start + 75 * MS),
+            Some((0, 65534, statuses))
+        );
         assert_eq!(feedback.poll_timeout(), None);
         // 4 and 5 are lost between the two reports; 2 comes late and is told after all.
         feedback.record(Seq(6), 7, start + 150 * MS);
-        assert_eq!(report(&mut feedback, start, start + 250 * MS), Some((1, 4, vec![None, None, Some(150)])));
+        assert_eq!(
+            report(&mut feedback, start, start + 250 * MS),
+            Some((1, 4, vec![None, None, Some(150)]))
+        );
         feedback.record(Seq(2), 7, start + 251 * MS);
         feedback.record(Seq(7), 7, start + 252 * MS);
         let statuses = vec![Some(251), None, None, None, None, Some(252)];
-        assert_eq!(report(&mut feedback, start, start + 351 * MS), Some((2, 2, statuses)));
+        assert_eq!(
+            report(&mut feedback, start, start + 351 * MS),
+            Some((2, 2, statuses))
+        );
     }
 
     #[test]
@@ -141,6 +176,9 @@ mod tests {
         assert_eq!(feedback.poll_timeout(), Some(start));
         assert_eq!(report(&mut feedback, start, start).unwrap().2.len(), 400);
         feedback.record(Seq(30_000), 7, start);
-        assert_eq!(report(&mut feedback, start, start + 100 * MS), Some((1, 30_000, vec![Some(0)])));
+        assert_eq!(
+            report(&mut feedback, start, start + 100 * MS),
+            Some((1, 30_000, vec![Some(0)]))
+        );
     }
 }

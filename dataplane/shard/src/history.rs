@@ -28,7 +28,11 @@ pub(crate) enum Inserted {
 impl History {
     /// Allocates room for `capacity` packets, a power of two.
     pub(crate) fn new(capacity: usize) -> Self {
-        Self { places: vec![None; capacity.next_power_of_two()], newest: None, oldest: ExtSeq(0) }
+        Self {
+            places: vec![None; capacity.next_power_of_two()],
+            newest: None,
+            oldest: ExtSeq(0),
+        }
     }
 
     pub(crate) fn newest(&self) -> Option<ExtSeq> {
@@ -47,7 +51,9 @@ impl History {
     /// Where a packet with this number would go, without changing anything.
     pub(crate) fn check(&self, seq: ExtSeq) -> Inserted {
         match self.newest {
-            Some(newest) if seq <= newest && seq.0 + self.places.len() as u64 <= newest.0 => Inserted::TooOld,
+            Some(newest) if seq <= newest && seq.0 + self.places.len() as u64 <= newest.0 => {
+                Inserted::TooOld
+            }
             _ if self.get(seq).is_some() => Inserted::Duplicate,
             _ => Inserted::Kept,
         }
@@ -55,7 +61,13 @@ impl History {
 
     /// Keeps a packet that [`History::check`] found room for, and the newest `window` numbers of the rest; `evicted` gets
     /// what goes.
-    pub(crate) fn insert(&mut self, seq: ExtSeq, slot: Slot, window: u64, mut evicted: impl FnMut(Slot)) {
+    pub(crate) fn insert(
+        &mut self,
+        seq: ExtSeq,
+        slot: Slot,
+        window: u64,
+        mut evicted: impl FnMut(Slot),
+    ) {
         let newest = self.newest.map_or(seq, |newest| newest.max(seq));
         let window = window.min(self.places.len() as u64);
         let oldest = ExtSeq((newest.0 + 1).saturating_sub(window)).max(self.oldest);
@@ -82,12 +94,17 @@ impl History {
     /// Forgets one packet and returns its slot.
     pub(crate) fn remove(&mut self, seq: ExtSeq) -> Option<Slot> {
         let place = self.place(seq);
-        self.places[place].take_if(|(at, _)| *at == seq).map(|(_, slot)| slot)
+        self.places[place]
+            .take_if(|(at, _)| *at == seq)
+            .map(|(_, slot)| slot)
     }
 
     /// Forgets everything; `evicted` gets all slots.
     pub(crate) fn clear(&mut self, mut evicted: impl FnMut(Slot)) {
-        self.places.iter_mut().filter_map(Option::take).for_each(|(_, slot)| evicted(slot));
+        self.places
+            .iter_mut()
+            .filter_map(Option::take)
+            .for_each(|(_, slot)| evicted(slot));
     }
 }
 
@@ -111,7 +128,10 @@ mod tests {
             assert_eq!(keep(&mut history, seq, 8), (Inserted::Kept, vec![]));
         }
         assert_eq!(keep(&mut history, 103, 8), (Inserted::Duplicate, vec![]));
-        assert_eq!(keep(&mut history, 110, 8), (Inserted::Kept, vec![100, 101, 102]));
+        assert_eq!(
+            keep(&mut history, 110, 8),
+            (Inserted::Kept, vec![100, 101, 102])
+        );
         assert_eq!(keep(&mut history, 102, 8), (Inserted::TooOld, vec![]));
         assert_eq!(keep(&mut history, 109, 8), (Inserted::Kept, vec![]));
         assert_eq!(history.get(ExtSeq(103)), Some(103));
@@ -124,8 +144,14 @@ mod tests {
         for seq in 0..8 {
             keep(&mut history, seq, 8);
         }
-        assert_eq!(keep(&mut history, 8, 3), (Inserted::Kept, vec![0, 1, 2, 3, 4, 5]));
-        assert_eq!(keep(&mut history, 1_000_000, 8), (Inserted::Kept, vec![6, 7, 8]));
+        assert_eq!(
+            keep(&mut history, 8, 3),
+            (Inserted::Kept, vec![0, 1, 2, 3, 4, 5])
+        );
+        assert_eq!(
+            keep(&mut history, 1_000_000, 8),
+            (Inserted::Kept, vec![6, 7, 8])
+        );
         assert_eq!(history.remove(ExtSeq(1_000_000)), Some(1_000_000));
         assert_eq!(history.remove(ExtSeq(1_000_000)), None);
     }
@@ -138,8 +164,12 @@ mod tests {
         let mut top = 50;
         for slot in 0..20_000u32 {
             let random = numbers.next();
-            let seq = ExtSeq(if random % 50 == 0 { top + random % 40 } else { (top + 2).saturating_sub(random % 20) });
-            let window = if random % 7 == 0 { 4 } else { 16 };
+            let seq = ExtSeq(if random.is_multiple_of(50) {
+                top + random % 40
+            } else {
+                (top + 2).saturating_sub(random % 20)
+            });
+            let window = if random.is_multiple_of(7) { 4 } else { 16 };
             if history.check(seq) == Inserted::Kept {
                 held.insert(slot);
                 history.insert(seq, slot, window, |gone| assert!(held.remove(&gone)));

@@ -33,7 +33,11 @@ struct Credentials {
 impl From<IceCredentials> for Credentials {
     fn from(of: IceCredentials) -> Self {
         let key = Key::new(&of.local_pwd);
-        Self { local_ufrag: of.local_ufrag, remote_ufrag: of.remote_ufrag, key }
+        Self {
+            local_ufrag: of.local_ufrag,
+            remote_ufrag: of.remote_ufrag,
+            key,
+        }
     }
 }
 
@@ -70,7 +74,14 @@ pub(crate) enum Selected {
 impl Ice {
     pub(crate) fn new(credentials: IceCredentials, now: Instant) -> Self {
         let addresses = Vec::with_capacity(ADDRESSES_PER_TRANSPORT);
-        Self { credentials: credentials.into(), previous: None, addresses, selected: None, last_check: now, consent_lost: false }
+        Self {
+            credentials: credentials.into(),
+            previous: None,
+            addresses,
+            selected: None,
+            last_check: now,
+            consent_lost: false,
+        }
     }
 
     /// Takes new credentials; returns the fragment that is no longer answered, if a restart was already under way.
@@ -88,8 +99,11 @@ impl Ice {
 
     /// The key of a check for `local_ufrag` from `remote_ufrag`.
     pub(crate) fn key(&self, local_ufrag: &str, remote_ufrag: &str) -> Option<&Key> {
-        let known = [Some(&self.credentials), self.previous.as_ref()].into_iter().flatten();
-        let mut matching = known.filter(|c| c.local_ufrag == local_ufrag && c.remote_ufrag == remote_ufrag);
+        let known = [Some(&self.credentials), self.previous.as_ref()]
+            .into_iter()
+            .flatten();
+        let mut matching =
+            known.filter(|c| c.local_ufrag == local_ufrag && c.remote_ufrag == remote_ufrag);
         matching.next().map(|credentials| &credentials.key)
     }
 
@@ -98,23 +112,38 @@ impl Ice {
         if local_ufrag != self.credentials.local_ufrag {
             return None;
         }
-        self.previous.take().map(|credentials| credentials.local_ufrag)
+        self.previous
+            .take()
+            .map(|credentials| credentials.local_ufrag)
     }
 
     /// All fragments that are answered.
     pub(crate) fn local_ufrags(&self) -> impl Iterator<Item = &str> {
-        [Some(&self.credentials), self.previous.as_ref()].into_iter().flatten().map(|c| c.local_ufrag.as_str())
+        [Some(&self.credentials), self.previous.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(|c| c.local_ufrag.as_str())
     }
 
     /// Notes an authenticated check. The latest nominated pair is selected; without nominations the first, until it was
     /// silent for a while (the participant's address was rebound).
-    pub(crate) fn handle_check(&mut self, remote: SocketAddr, nomination: Nomination, now: Instant) -> Checked {
+    pub(crate) fn handle_check(
+        &mut self,
+        remote: SocketAddr,
+        nomination: Nomination,
+        now: Instant,
+    ) -> Checked {
         self.last_check = now;
         self.consent_lost = false;
         let replaced = self.note(remote, now);
         let stale = || {
-            let address = self.addresses.iter().find(|address| Some(address.remote) == self.selected);
-            address.is_none_or(|address| now.saturating_duration_since(address.last_check) >= SELECTED_SILENT)
+            let address = self
+                .addresses
+                .iter()
+                .find(|address| Some(address.remote) == self.selected);
+            address.is_none_or(|address| {
+                now.saturating_duration_since(address.last_check) >= SELECTED_SILENT
+            })
         };
         let selected = match self.selected {
             None => Some(Selected::First),
@@ -129,16 +158,26 @@ impl Ice {
     }
 
     fn note(&mut self, remote: SocketAddr, now: Instant) -> Option<SocketAddr> {
-        if let Some(address) = self.addresses.iter_mut().find(|address| address.remote == remote) {
+        if let Some(address) = self
+            .addresses
+            .iter_mut()
+            .find(|address| address.remote == remote)
+        {
             address.last_check = now;
             return None;
         }
-        let address = Address { remote, last_check: now };
+        let address = Address {
+            remote,
+            last_check: now,
+        };
         if self.addresses.len() < ADDRESSES_PER_TRANSPORT {
             self.addresses.push(address);
             return None;
         }
-        let others = self.addresses.iter_mut().filter(|address| Some(address.remote) != self.selected);
+        let others = self
+            .addresses
+            .iter_mut()
+            .filter(|address| Some(address.remote) != self.selected);
         let oldest = others.min_by_key(|address| address.last_check)?;
         Some(std::mem::replace(oldest, address).remote)
     }
@@ -201,12 +240,19 @@ mod tests {
     fn the_first_check_connects_and_a_nominated_one_moves() {
         let start = Instant::now();
         let mut ice = Ice::new(credentials("a"), start);
-        let mut check = |port, nomination, s| ice.handle_check(address(port), nomination, start + s * SECOND).selected;
+        let mut check = |port, nomination, s| {
+            ice.handle_check(address(port), nomination, start + s * SECOND)
+                .selected
+        };
         assert_eq!(check(1, Nomination::Ordinary, 0), Some(Selected::First));
         assert_eq!(check(2, Nomination::Ordinary, 1), None);
         assert_eq!(check(2, Nomination::Nominated, 2), Some(Selected::Moved));
         assert_eq!(check(1, Nomination::Ordinary, 3), None);
-        assert_eq!(check(1, Nomination::Ordinary, 9), Some(Selected::Moved), "the selected one has been silent");
+        assert_eq!(
+            check(1, Nomination::Ordinary, 9),
+            Some(Selected::Moved),
+            "the selected one has been silent"
+        );
         assert_eq!(ice.selected(), Some(address(1)));
     }
 
@@ -215,10 +261,20 @@ mod tests {
         let start = Instant::now();
         let mut ice = Ice::new(credentials("a"), start);
         for port in 1..=4 {
-            assert_eq!(ice.handle_check(address(port), Nomination::Ordinary, start).replaced, None);
+            assert_eq!(
+                ice.handle_check(address(port), Nomination::Ordinary, start)
+                    .replaced,
+                None
+            );
         }
         for port in 5..1000 {
-            let replaced = ice.handle_check(address(port), Nomination::Ordinary, start + u32::from(port) * SECOND / 1000).replaced;
+            let replaced = ice
+                .handle_check(
+                    address(port),
+                    Nomination::Ordinary,
+                    start + u32::from(port) * SECOND / 1000,
+                )
+                .replaced;
             assert!(replaced.is_some_and(|gone| gone != address(1)));
         }
         assert_eq!(ice.addresses.len(), 4);

@@ -26,12 +26,19 @@ pub(crate) struct Kept {
 
 impl Kept {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { order: VecDeque::with_capacity(limit + 1), limit }
+        Self {
+            order: VecDeque::with_capacity(limit + 1),
+            limit,
+        }
     }
 
     /// Notes the newest packet and returns the one that must go for it.
     pub(crate) fn push(&mut self, packet: KeptPacket) -> Option<KeptPacket> {
         self.order.push_back(packet);
-        if self.order.len() > self.limit { self.order.pop_front() } else { None }
+        if self.order.len() > self.limit {
+            self.order.pop_front()
+        } else {
+            None
+        }
     }
 }

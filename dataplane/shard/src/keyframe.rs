@@ -12,7 +12,11 @@ pub(crate) struct KeyframeRequests {
 
 impl KeyframeRequests {
     pub(crate) fn new(interval: Duration) -> Self {
-        Self { interval, wanted: false, sent_at: None }
+        Self {
+            interval,
+            wanted: false,
+            sent_at: None,
+        }
     }
 
     /// Somebody needs a keyframe. Whether this joins a request that is already under way.
@@ -32,12 +36,15 @@ impl KeyframeRequests {
 
     /// When the next request is due, if one is wanted: `None` besides that means at once.
     pub(crate) fn poll_timeout(&self) -> Option<Option<Instant>> {
-        self.wanted.then(|| self.sent_at.map(|at| at + self.interval))
+        self.wanted
+            .then(|| self.sent_at.map(|at| at + self.interval))
     }
 
     /// Whether to send a request now; if so, it counts as sent.
     pub(crate) fn take_due(&mut self, now: Instant) -> bool {
-        let due = self.poll_timeout().is_some_and(|at| at.is_none_or(|at| at <= now));
+        let due = self
+            .poll_timeout()
+            .is_some_and(|at| at.is_none_or(|at| at <= now));
         if due {
             self.sent_at = Some(now);
         }
@@ -57,7 +64,10 @@ mod tests {
         let mut requests = KeyframeRequests::new(500 * MS);
         assert!(!requests.take_due(start));
         assert!(!requests.want());
-        let sent: Vec<u32> = (0..2000).step_by(10).filter(|ms| requests.take_due(start + *ms * MS)).collect();
+        let sent: Vec<u32> = (0..2000)
+            .step_by(10)
+            .filter(|ms| requests.take_due(start + *ms * MS))
+            .collect();
         assert_eq!(sent, [0, 500, 1000, 1500]);
         requests.satisfied();
         assert_eq!(requests.poll_timeout(), None);

@@ -19,11 +19,21 @@ pub(crate) type LayerStates = [LayerState; LAYERS_MAX];
 /// When none is large enough: the largest. `None` when no layer is live.
 pub(crate) fn choose(layers: &LayerStates, wanted: Option<Size>) -> Option<usize> {
     let lowest = layers.iter().rposition(|layer| layer.live)?;
-    let Some(wanted) = wanted else { return Some(lowest) };
-    let sized = || layers.iter().enumerate().filter(|(_, l)| l.live).filter_map(|(i, l)| Some((i, l.size?)));
+    let Some(wanted) = wanted else {
+        return Some(lowest);
+    };
+    let sized = || {
+        layers
+            .iter()
+            .enumerate()
+            .filter(|(_, l)| l.live)
+            .filter_map(|(i, l)| Some((i, l.size?)))
+    };
     let area = |size: Size| u32::from(size.width) * u32::from(size.height);
     // Equal areas: the lower quality costs less and looks the same, hence the index in the key.
-    let smallest = sized().filter(|(_, size)| size.covers(wanted)).min_by_key(|(i, size)| (area(*size), usize::MAX - i));
+    let smallest = sized()
+        .filter(|(_, size)| size.covers(wanted))
+        .min_by_key(|(i, size)| (area(*size), usize::MAX - i));
     let largest = || sized().max_by_key(|(i, size)| (area(*size), usize::MAX - i));
     Some(smallest.or_else(largest).map_or(lowest, |(index, _)| index))
 }
@@ -63,17 +73,38 @@ mod tests {
 
     #[test]
     fn takes_the_lowest_when_the_wanted_size_or_every_size_is_unknown() {
-        assert_eq!(choose(&layers(&[(true, F), (true, H), (true, Q)]), None), Some(2));
-        assert_eq!(choose(&layers(&[(true, None), (true, None), (true, None)]), F), Some(2));
-        assert_eq!(choose(&layers(&[(true, F), (true, None), (false, None)]), None), Some(1));
+        assert_eq!(
+            choose(&layers(&[(true, F), (true, H), (true, Q)]), None),
+            Some(2)
+        );
+        assert_eq!(
+            choose(&layers(&[(true, None), (true, None), (true, None)]), F),
+            Some(2)
+        );
+        assert_eq!(
+            choose(&layers(&[(true, F), (true, None), (false, None)]), None),
+            Some(1)
+        );
     }
 
     #[test]
     fn a_silent_layer_gives_way_to_the_best_live_one() {
-        assert_eq!(choose(&layers(&[(false, F), (true, H), (true, Q)]), F), Some(1));
-        assert_eq!(choose(&layers(&[(false, F), (false, H), (true, Q)]), F), Some(2));
-        assert_eq!(choose(&layers(&[(true, F), (true, H), (false, Q)]), Q), Some(1));
-        assert_eq!(choose(&layers(&[(false, F), (false, H), (false, Q)]), F), None);
+        assert_eq!(
+            choose(&layers(&[(false, F), (true, H), (true, Q)]), F),
+            Some(1)
+        );
+        assert_eq!(
+            choose(&layers(&[(false, F), (false, H), (true, Q)]), F),
+            Some(2)
+        );
+        assert_eq!(
+            choose(&layers(&[(true, F), (true, H), (false, Q)]), Q),
+            Some(1)
+        );
+        assert_eq!(
+            choose(&layers(&[(false, F), (false, H), (false, Q)]), F),
+            None
+        );
     }
 
     #[test]

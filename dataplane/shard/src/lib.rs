@@ -43,7 +43,9 @@ pub use command::{AddTrack, Command, IceCredentials, Subscribe};
 pub use config::Config;
 pub use counters::{Counter, Counters, DropReason};
 pub use event::Event;
-pub use ids::{Codec, CodecMapping, ExtensionIds, MediaKind, Size, SubscriptionId, TrackId, TransportId};
+pub use ids::{
+    Codec, CodecMapping, ExtensionIds, MediaKind, Size, SubscriptionId, TrackId, TransportId,
+};
 pub use shard::Shard;
 /// The keys and profiles of [`Command::InstallKeys`], for those who do not depend on the SRTP crate themselves.
 pub use weir_srtp::{MasterKey, Profile};

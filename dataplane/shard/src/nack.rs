@@ -26,18 +26,30 @@ pub(crate) struct TooMany;
 
 impl Missing {
     pub(crate) fn new() -> Self {
-        Self { holes: Vec::with_capacity(NACK_LIST_MAX) }
+        Self {
+            holes: Vec::with_capacity(NACK_LIST_MAX),
+        }
     }
 
     /// Notes the numbers after `newest` and before `seq`.
-    pub(crate) fn note(&mut self, newest: ExtSeq, seq: ExtSeq, now: Instant) -> Result<(), TooMany> {
+    pub(crate) fn note(
+        &mut self,
+        newest: ExtSeq,
+        seq: ExtSeq,
+        now: Instant,
+    ) -> Result<(), TooMany> {
         let holes = seq.0.saturating_sub(newest.0 + 1);
         if holes as usize > NACK_LIST_MAX - self.holes.len().min(NACK_LIST_MAX) {
             self.holes.clear();
             return Err(TooMany);
         }
         for number in newest.0 + 1..seq.0 {
-            self.holes.push(Hole { seq: ExtSeq(number), since: now, due: now + NACK_REORDER, tries: 0 });
+            self.holes.push(Hole {
+                seq: ExtSeq(number),
+                since: now,
+                due: now + NACK_REORDER,
+                tries: 0,
+            });
         }
         Ok(())
     }
@@ -57,7 +69,9 @@ impl Missing {
     /// Calls `report` with each number that is due, in order, and gives up on those that are too old.
     pub(crate) fn take_due(&mut self, now: Instant, mut report: impl FnMut(ExtSeq)) {
         self.holes.retain_mut(|hole| {
-            if now.saturating_duration_since(hole.since) >= NACK_AGE_MAX || hole.tries >= NACK_TRIES_MAX {
+            if now.saturating_duration_since(hole.since) >= NACK_AGE_MAX
+                || hole.tries >= NACK_TRIES_MAX
+            {
                 return false;
             }
             if hole.due <= now {
@@ -108,7 +122,10 @@ mod tests {
         let start = Instant::now();
         let mut missing = Missing::new();
         missing.note(ExtSeq(10), ExtSeq(12), start).unwrap();
-        let reports: usize = (0..5000).step_by(5).map(|ms| due(&mut missing, start + ms * MS).len()).sum();
+        let reports: usize = (0..5000)
+            .step_by(5)
+            .map(|ms| due(&mut missing, start + ms * MS).len())
+            .sum();
         assert_eq!(reports, 10);
         assert_eq!(missing.poll_timeout(), None);
     }
@@ -120,6 +137,9 @@ mod tests {
         assert_eq!(missing.note(ExtSeq(0), ExtSeq(251), start), Ok(()));
         assert_eq!(missing.note(ExtSeq(251), ExtSeq(253), start), Err(TooMany));
         assert_eq!(missing.poll_timeout(), None);
-        assert_eq!(missing.note(ExtSeq(0), ExtSeq(1 << 40), start), Err(TooMany));
+        assert_eq!(
+            missing.note(ExtSeq(0), ExtSeq(1 << 40), start),
+            Err(TooMany)
+        );
     }
 }

@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use weir_wire::{ExtSeq, RtpTime};
 use weir_wire::vp8;
+use weir_wire::{ExtSeq, RtpTime};
 
 use crate::buffer::ReceiveBuffer;
 use crate::ids::Codec;
@@ -55,8 +55,19 @@ pub(crate) struct Packets {
 
 impl Packets {
     pub(crate) fn new(limit: usize) -> Self {
-        let entries = (0..limit).map(|_| Entry { packet: None, references: 0, serial: 0 }).collect();
-        Self { entries, free: (0..limit as Slot).rev().collect(), freed: Vec::with_capacity(2 * limit), serial: 0 }
+        let entries = (0..limit)
+            .map(|_| Entry {
+                packet: None,
+                references: 0,
+                serial: 0,
+            })
+            .collect();
+        Self {
+            entries,
+            free: (0..limit as Slot).rev().collect(),
+            freed: Vec::with_capacity(2 * limit),
+            serial: 0,
+        }
     }
 
     /// How many packets are held.
@@ -71,7 +82,11 @@ impl Packets {
             return None;
         };
         self.serial += 1;
-        self.entries[slot as usize] = Entry { packet: Some(packet), references: 1, serial: self.serial };
+        self.entries[slot as usize] = Entry {
+            packet: Some(packet),
+            references: 1,
+            serial: self.serial,
+        };
         Some(slot)
     }
 
@@ -84,7 +99,9 @@ impl Packets {
     }
 
     pub(crate) fn serial(&self, slot: Slot) -> u64 {
-        self.entries.get(slot as usize).map_or(0, |entry| entry.serial)
+        self.entries
+            .get(slot as usize)
+            .map_or(0, |entry| entry.serial)
     }
 
     pub(crate) fn hold(&mut self, slot: Slot) {
@@ -94,7 +111,9 @@ impl Packets {
     }
 
     pub(crate) fn release(&mut self, slot: Slot) {
-        let Some(entry) = self.entries.get_mut(slot as usize) else { return };
+        let Some(entry) = self.entries.get_mut(slot as usize) else {
+            return;
+        };
         entry.references = entry.references.saturating_sub(1);
         if entry.references == 0
             && let Some(packet) = entry.packet.take()

@@ -11,7 +11,8 @@ use crate::ids::{CodecMapping, MediaKind, Size, TrackId};
 use crate::keyframe::KeyframeRequests;
 use crate::layers::{LayerState, LayerStates};
 use crate::limits::{
-    HISTORY_AUDIO_PACKETS, HISTORY_VIDEO_PACKETS, KEYFRAME_INTERVAL, KEYFRAME_INTERVAL_LOWEST, LAYER_SILENT, LAYERS_MAX,
+    HISTORY_AUDIO_PACKETS, HISTORY_VIDEO_PACKETS, KEYFRAME_INTERVAL, KEYFRAME_INTERVAL_LOWEST,
+    LAYER_SILENT, LAYERS_MAX,
 };
 use crate::nack::Missing;
 use crate::reports::Reception;
@@ -31,7 +32,10 @@ pub(crate) struct Tag {
 impl Tag {
     /// `None` when it is too long.
     pub(crate) fn new(text: &[u8]) -> Option<Self> {
-        let mut tag = Self { len: u8::try_from(text.len()).ok()?, ..Self::default() };
+        let mut tag = Self {
+            len: u8::try_from(text.len()).ok()?,
+            ..Self::default()
+        };
         tag.bytes.get_mut(..text.len())?.copy_from_slice(text);
         Some(tag)
     }
@@ -77,11 +81,19 @@ impl Track {
     /// `None` when mid or rids are longer, or the rids more, than a browser's.
     pub(crate) fn new(add: AddTrack, transport: u32, now: Instant) -> Option<Self> {
         let layer = |rid: &str| {
-            Some(Layer { rid: Tag::new(rid.as_bytes())?, source: None, last_arrival: None, size: None })
+            Some(Layer {
+                rid: Tag::new(rid.as_bytes())?,
+                source: None,
+                last_arrival: None,
+                size: None,
+            })
         };
         let layers = match add.rids.as_slice() {
             [] => vec![layer("")?],
-            rids if rids.len() <= LAYERS_MAX => rids.iter().map(|rid| layer(rid)).collect::<Option<Vec<_>>>()?,
+            rids if rids.len() <= LAYERS_MAX => rids
+                .iter()
+                .map(|rid| layer(rid))
+                .collect::<Option<Vec<_>>>()?,
             _ => return None,
         };
         Some(Self {
@@ -109,18 +121,29 @@ impl Track {
             return Some(0);
         }
         let rid = rid?;
-        self.layers.iter().position(|layer| layer.rid.as_bytes() == rid)
+        self.layers
+            .iter()
+            .position(|layer| layer.rid.as_bytes() == rid)
     }
 
     /// What is known about the layers now. A layer lives while it is not silent for longer than the others: silence of
     /// the whole track is a mute or a network, and no reason to move anyone.
     pub(crate) fn layer_states(&self) -> LayerStates {
-        let newest = self.layers.iter().filter_map(|layer| layer.last_arrival).max();
+        let newest = self
+            .layers
+            .iter()
+            .filter_map(|layer| layer.last_arrival)
+            .max();
         let mut states = LayerStates::default();
         for (index, (state, layer)) in states.iter_mut().zip(&self.layers).enumerate() {
-            let behind = newest.zip(layer.last_arrival).map(|(newest, last)| newest.saturating_duration_since(last));
+            let behind = newest
+                .zip(layer.last_arrival)
+                .map(|(newest, last)| newest.saturating_duration_since(last));
             let live = layer.source.is_some() && behind.is_some_and(|behind| behind < LAYER_SILENT);
-            *state = LayerState { live, size: layer.size.or(self.signalled_size(index)) };
+            *state = LayerState {
+                live,
+                size: layer.size.or(self.signalled_size(index)),
+            };
         }
         states
     }
@@ -132,11 +155,15 @@ impl Track {
     }
 
     pub(crate) fn codec(&self, payload_type: u8) -> Option<&CodecMapping> {
-        self.codecs.iter().find(|codec| codec.payload_type == payload_type)
+        self.codecs
+            .iter()
+            .find(|codec| codec.payload_type == payload_type)
     }
 
     pub(crate) fn codec_of_rtx(&self, payload_type: u8) -> Option<&CodecMapping> {
-        self.codecs.iter().find(|codec| codec.rtx_payload_type == Some(payload_type))
+        self.codecs
+            .iter()
+            .find(|codec| codec.rtx_payload_type == Some(payload_type))
     }
 }
 
@@ -159,7 +186,15 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    pub(crate) fn new(id: SourceId, ssrc: u32, track: u32, layer: usize, of: &Track, clock_rate: u32, now: Instant) -> Self {
+    pub(crate) fn new(
+        id: SourceId,
+        ssrc: u32,
+        track: u32,
+        layer: usize,
+        of: &Track,
+        clock_rate: u32,
+        now: Instant,
+    ) -> Self {
         let capacity = match of.kind {
             MediaKind::Audio => HISTORY_AUDIO_PACKETS,
             MediaKind::Video => HISTORY_VIDEO_PACKETS,
@@ -174,7 +209,11 @@ impl Source {
             history: History::new(capacity),
             reception: Reception::default(),
             missing: Missing::new(),
-            keyframes: KeyframeRequests::new(if lowest { KEYFRAME_INTERVAL_LOWEST } else { KEYFRAME_INTERVAL }),
+            keyframes: KeyframeRequests::new(if lowest {
+                KEYFRAME_INTERVAL_LOWEST
+            } else {
+                KEYFRAME_INTERVAL
+            }),
             sender_report: None,
             last_arrival: now,
             picture_ids: PictureIds::default(),
@@ -183,7 +222,9 @@ impl Source {
 
     /// How many packets behind the newest a packet came.
     pub(crate) fn lateness(&self, seq: ExtSeq) -> u64 {
-        self.history.newest().map_or(0, |newest| newest.0.saturating_sub(seq.0))
+        self.history
+            .newest()
+            .map_or(0, |newest| newest.0.saturating_sub(seq.0))
     }
 }
 
@@ -237,7 +278,10 @@ mod tests {
             let mut ids = PictureIds::default();
             let first = ids.extend(seven(start));
             for step in 1..40_000u16 {
-                assert_eq!(ids.extend(seven(start.wrapping_add(step))), (first + step) & 0x7fff);
+                assert_eq!(
+                    ids.extend(seven(start.wrapping_add(step))),
+                    (first + step) & 0x7fff
+                );
             }
         }
     }
@@ -245,10 +289,16 @@ mod tests {
     #[test]
     fn late_ids_keep_their_place() {
         let mut ids = PictureIds::default();
-        let of: Vec<u16> = [126, 127, 1, 0, 2].into_iter().map(|id| ids.extend(seven(id))).collect();
+        let of: Vec<u16> = [126, 127, 1, 0, 2]
+            .into_iter()
+            .map(|id| ids.extend(seven(id)))
+            .collect();
         assert_eq!(of, [126, 127, 129, 128, 130]);
         let mut ids = PictureIds::default();
-        let of: Vec<u16> = [32766, 0, 32767, 1].into_iter().map(|id| ids.extend(PictureId::Fifteen(id))).collect();
+        let of: Vec<u16> = [32766, 0, 32767, 1]
+            .into_iter()
+            .map(|id| ids.extend(PictureId::Fifteen(id)))
+            .collect();
         assert_eq!(of, [32766, 0, 32767, 1]);
     }
 
@@ -264,7 +314,10 @@ mod tests {
 
     #[test]
     fn tags_have_a_limit() {
-        assert_eq!(Tag::new(b"0123456789abcdef").unwrap().as_bytes(), b"0123456789abcdef");
+        assert_eq!(
+            Tag::new(b"0123456789abcdef").unwrap().as_bytes(),
+            b"0123456789abcdef"
+        );
         assert_eq!(Tag::new(b"0123456789abcdefg"), None);
     }
 }

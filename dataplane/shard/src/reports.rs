@@ -30,8 +30,13 @@ impl Reception {
         let transit = (since_epoch, timestamp.0);
         if let Some((arrival, sent)) = self.last_transit.replace(transit) {
             let step = (since_epoch - arrival) - i64::from(timestamp.0.wrapping_sub(sent) as i32);
-            let step = u32::try_from(step.unsigned_abs()).unwrap_or(u32::MAX >> 5).min(u32::MAX >> 5);
-            self.jitter = self.jitter.wrapping_add(step).wrapping_sub((self.jitter + 8) >> 4);
+            let step = u32::try_from(step.unsigned_abs())
+                .unwrap_or(u32::MAX >> 5)
+                .min(u32::MAX >> 5);
+            self.jitter = self
+                .jitter
+                .wrapping_add(step)
+                .wrapping_sub((self.jitter + 8) >> 4);
         }
     }
 
@@ -50,7 +55,12 @@ impl Reception {
     }
 
     /// The block for a report that goes out now.
-    pub(crate) fn report(&mut self, ssrc: u32, sender_report: Option<ReportedTime>, now: Instant) -> ReportBlock {
+    pub(crate) fn report(
+        &mut self,
+        ssrc: u32,
+        sender_report: Option<ReportedTime>,
+        now: Instant,
+    ) -> ReportBlock {
         let expected = self.expected();
         let expected_now = expected - self.expected_before.min(expected);
         let received_now = self.received - self.received_before;
@@ -63,7 +73,7 @@ impl Reception {
         });
         ReportBlock {
             ssrc,
-            fraction_lost: if expected_now == 0 { 0 } else { ((lost << 8) / expected_now).min(255) as u8 },
+            fraction_lost: (lost << 8).checked_div(expected_now).unwrap_or(0).min(255) as u8,
             cumulative_lost: self.lost().clamp(-0x80_0000, 0x7f_ffff) as i32,
             highest_sequence: self.highest.0 as u32,
             jitter: self.jitter >> 4,
@@ -85,16 +95,29 @@ mod tests {
         for seq in (65_530..65_530 + 100).filter(|seq| seq % 4 != 0) {
             reception.count(ExtSeq(seq), RtpTime(0), 0);
         }
-        let report = ReportedTime { ntp: 0x0000_1234_5678_0000, rtp: RtpTime(0), arrival: now };
+        let report = ReportedTime {
+            ntp: 0x0000_1234_5678_0000,
+            rtp: RtpTime(0),
+            arrival: now,
+        };
         let block = reception.report(9, Some(report), now + Duration::from_millis(500));
         // 100 numbers up to 65629, of which 25 are missing; the last (65628 is missing, 65629 came).
         assert_eq!(block.fraction_lost, 64);
-        assert_eq!((block.cumulative_lost, block.highest_sequence), (25, 65_629));
-        assert_eq!((block.last_sr, block.delay_since_last_sr), (0x1234_5678, 0x8000));
+        assert_eq!(
+            (block.cumulative_lost, block.highest_sequence),
+            (25, 65_629)
+        );
+        assert_eq!(
+            (block.last_sr, block.delay_since_last_sr),
+            (0x1234_5678, 0x8000)
+        );
         assert!(!reception.is_due());
         reception.count(ExtSeq(65_630), RtpTime(0), 0);
         let block = reception.report(9, None, now);
-        assert_eq!((block.fraction_lost, block.cumulative_lost, block.last_sr), (0, 25, 0));
+        assert_eq!(
+            (block.fraction_lost, block.cumulative_lost, block.last_sr),
+            (0, 25, 0)
+        );
     }
 
     #[test]
@@ -103,7 +126,10 @@ mod tests {
         for _ in 0..3 {
             reception.count(ExtSeq(7), RtpTime(0), 0);
         }
-        assert_eq!(reception.report(9, None, Instant::now()).cumulative_lost, -2);
+        assert_eq!(
+            reception.report(9, None, Instant::now()).cumulative_lost,
+            -2
+        );
     }
 
     #[test]
@@ -111,7 +137,11 @@ mod tests {
         let mut reception = Reception::default();
         for packet in 0..500i64 {
             // Every second packet comes 160 units late.
-            reception.count(ExtSeq(packet as u64), RtpTime(packet as u32 * 960), packet * 960 + (packet % 2) * 160);
+            reception.count(
+                ExtSeq(packet as u64),
+                RtpTime(packet as u32 * 960),
+                packet * 960 + (packet % 2) * 160,
+            );
         }
         let jitter = reception.report(9, None, Instant::now()).jitter;
         assert!((150..=160).contains(&jitter), "{jitter}");

@@ -28,7 +28,11 @@ pub(crate) struct Sent {
 
 impl Sent {
     pub(crate) fn numbers(&self) -> Outgoing {
-        Outgoing { seq: self.seq, timestamp: self.timestamp, picture: self.picture }
+        Outgoing {
+            seq: self.seq,
+            timestamp: self.timestamp,
+            picture: self.picture,
+        }
     }
 }
 
@@ -53,7 +57,10 @@ pub(crate) enum NotAgain {
 impl SentRing {
     /// Allocates room for `capacity` packets, a power of two.
     pub(crate) fn new(capacity: usize, epoch: Instant) -> Self {
-        Self { places: vec![None; capacity.next_power_of_two()], epoch }
+        Self {
+            places: vec![None; capacity.next_power_of_two()],
+            epoch,
+        }
     }
 
     fn ms(&self, now: Instant) -> u32 {
@@ -66,23 +73,55 @@ impl SentRing {
     }
 
     /// Notes that `out` went out for the source's packet `source_seq`.
-    pub(crate) fn record(&mut self, out: Outgoing, source: SourceId, source_seq: ExtSeq, now: Instant) {
-        let Outgoing { seq, timestamp, picture } = out;
+    pub(crate) fn record(
+        &mut self,
+        out: Outgoing,
+        source: SourceId,
+        source_seq: ExtSeq,
+        now: Instant,
+    ) {
+        let Outgoing {
+            seq,
+            timestamp,
+            picture,
+        } = out;
         let last_ms = self.ms(now);
-        *self.place(seq.seq()) =
-            Some(Sent { seq, source, source_seq, timestamp, picture, padding: 0, resends: 0, last_ms });
+        *self.place(seq.seq()) = Some(Sent {
+            seq,
+            source,
+            source_seq,
+            timestamp,
+            picture,
+            padding: 0,
+            resends: 0,
+            last_ms,
+        });
     }
 
     /// The record of an outgoing number.
     pub(crate) fn get(&mut self, seq: ExtSeq) -> Option<&mut Sent> {
-        self.place(seq.seq()).as_mut().filter(|sent| sent.seq == seq)
+        self.place(seq.seq())
+            .as_mut()
+            .filter(|sent| sent.seq == seq)
     }
 
     /// Whether the packet with this number may be sent again now; if so, that counts as done.
-    pub(crate) fn take_resend(&mut self, seq: Seq, rtt: Option<Duration>, now: Instant) -> Result<Sent, NotAgain> {
+    pub(crate) fn take_resend(
+        &mut self,
+        seq: Seq,
+        rtt: Option<Duration>,
+        now: Instant,
+    ) -> Result<Sent, NotAgain> {
         let now_ms = self.ms(now);
-        let sent = self.place(seq).as_mut().filter(|sent| sent.seq.seq() == seq).ok_or(NotAgain::Unknown)?;
-        let interval = rtt.unwrap_or(RESEND_INTERVAL_MIN).min(RESEND_INTERVAL_MAX).max(RESEND_INTERVAL_MIN);
+        let sent = self
+            .place(seq)
+            .as_mut()
+            .filter(|sent| sent.seq.seq() == seq)
+            .ok_or(NotAgain::Unknown)?;
+        let interval = rtt
+            .unwrap_or(RESEND_INTERVAL_MIN)
+            .min(RESEND_INTERVAL_MAX)
+            .max(RESEND_INTERVAL_MIN);
         if now_ms.wrapping_sub(sent.last_ms) < interval.as_millis() as u32 {
             return Err(NotAgain::TooSoon);
         }
@@ -104,7 +143,11 @@ mod tests {
     fn ring(from: u64, to: u64, start: Instant) -> SentRing {
         let mut ring = SentRing::new(64, start);
         for seq in from..to {
-            let out = Outgoing { seq: ExtSeq(seq), timestamp: RtpTime(seq as u32 * 3), picture: Picture::default() };
+            let out = Outgoing {
+                seq: ExtSeq(seq),
+                timestamp: RtpTime(seq as u32 * 3),
+                picture: Picture::default(),
+            };
             ring.record(out, SourceId(1), ExtSeq(seq + 1000), start);
         }
         ring
@@ -114,7 +157,10 @@ mod tests {
     fn sends_again_what_was_recorded_at_most_three_times_and_not_too_soon() {
         let start = Instant::now();
         let mut ring = ring(65_500, 65_540, start);
-        let mut again = |ms, rtt| ring.take_resend(Seq(3), rtt, start + ms * MS).map(|sent| sent.source_seq.0);
+        let mut again = |ms, rtt| {
+            ring.take_resend(Seq(3), rtt, start + ms * MS)
+                .map(|sent| sent.source_seq.0)
+        };
         assert_eq!(again(9, None), Err(NotAgain::TooSoon));
         assert_eq!(again(10, None), Ok(66_539));
         assert_eq!(again(50, Some(60 * MS)), Err(NotAgain::TooSoon));
@@ -128,8 +174,17 @@ mod tests {
     fn does_not_know_what_was_never_sent_or_left_the_ring() {
         let start = Instant::now();
         let mut ring = ring(100, 200, start);
-        assert_eq!(ring.take_resend(Seq(135), None, start + 50 * MS).err(), Some(NotAgain::Unknown));
-        assert_eq!(ring.take_resend(Seq(200), None, start + 50 * MS).err(), Some(NotAgain::Unknown));
-        assert_eq!(ring.take_resend(Seq(136), None, start + 50 * MS).err(), None);
+        assert_eq!(
+            ring.take_resend(Seq(135), None, start + 50 * MS).err(),
+            Some(NotAgain::Unknown)
+        );
+        assert_eq!(
+            ring.take_resend(Seq(200), None, start + 50 * MS).err(),
+            Some(NotAgain::Unknown)
+        );
+        assert_eq!(
+            ring.take_resend(Seq(136), None, start + 50 * MS).err(),
+            None
+        );
     }
 }

@@ -91,7 +91,10 @@ impl Shard {
             track_ids: HashMap::with_hasher(hash),
             subscription_ids: HashMap::with_hasher(hash),
             ufrags: HashMap::with_hasher(hash),
-            addresses: HashMap::with_capacity_and_hasher(config.transports_max * ADDRESSES_PER_TRANSPORT, hash),
+            addresses: HashMap::with_capacity_and_hasher(
+                config.transports_max * ADDRESSES_PER_TRANSPORT,
+                hash,
+            ),
             packets: Packets::new(config.history_packets_max + PACKETS_PER_BATCH_MAX),
             kept: Kept::new(config.history_packets_max),
             tx: Tx::new(config.send_buffers, config.transports_max),
@@ -106,7 +109,9 @@ impl Shard {
     /// Takes a received datagram. The buffer comes back by [`Shard::poll_free`], at once or when it has left the history.
     pub fn handle_datagram(&mut self, buffer: ReceiveBuffer, remote: SocketAddr, now: Instant) {
         self.counters.datagrams_received.add(1);
-        self.counters.bytes_received.add(buffer.datagram().len() as u64);
+        self.counters
+            .bytes_received
+            .add(buffer.datagram().len() as u64);
         self.receive(buffer, remote, now);
     }
 
@@ -115,7 +120,9 @@ impl Shard {
         self.command(command, now);
         self.counters.transports.set(self.transports.len() as u64);
         self.counters.tracks.set(self.tracks.len() as u64);
-        self.counters.subscriptions.set(self.subscriptions.len() as u64);
+        self.counters
+            .subscriptions
+            .set(self.subscriptions.len() as u64);
     }
 
     /// Does what is due. Harmless when nothing is.

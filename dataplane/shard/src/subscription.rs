@@ -53,7 +53,14 @@ pub(crate) struct ReportState {
 
 impl Subscription {
     /// `None` when the mid is too long.
-    pub(crate) fn new(of: Subscribe, track: u32, transport: u32, kind: MediaKind, first: ExtSeq, now: Instant) -> Option<Self> {
+    pub(crate) fn new(
+        of: Subscribe,
+        track: u32,
+        transport: u32,
+        kind: MediaKind,
+        first: ExtSeq,
+        now: Instant,
+    ) -> Option<Self> {
         let capacity = match kind {
             MediaKind::Audio => SENT_AUDIO_PACKETS,
             MediaKind::Video => SENT_VIDEO_PACKETS,
@@ -81,7 +88,10 @@ impl Subscription {
     }
 
     pub(crate) fn payload_type(&self, codec: Codec) -> Option<u8> {
-        self.payload_types.iter().find(|(taken, _)| *taken == codec).map(|(_, payload_type)| *payload_type)
+        self.payload_types
+            .iter()
+            .find(|(taken, _)| *taken == codec)
+            .map(|(_, payload_type)| *payload_type)
     }
 
     /// Whether it waits for a place to start in `source`, which feeds `layer`.
@@ -90,13 +100,22 @@ impl Subscription {
     }
 
     /// Takes what the subscriber reports (RFC 3550 §6.4.1).
-    pub(crate) fn handle_report(&mut self, fraction_lost: u8, last_report: u32, delay: u32, now: Instant) {
+    pub(crate) fn handle_report(
+        &mut self,
+        fraction_lost: u8,
+        last_report: u32,
+        delay: u32,
+        now: Instant,
+    ) {
         self.reports.fraction_lost = fraction_lost;
         if let Some((sent, at)) = self.reports.last
             && sent == last_report
         {
             let held = Duration::from_micros(u64::from(delay) * 1_000_000 / 65_536);
-            self.reports.rtt = now.saturating_duration_since(at).checked_sub(held).or(self.reports.rtt);
+            self.reports.rtt = now
+                .saturating_duration_since(at)
+                .checked_sub(held)
+                .or(self.reports.rtt);
         }
     }
 }

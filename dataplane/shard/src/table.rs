@@ -12,9 +12,12 @@ pub(crate) struct Table<T> {
 
 impl<T> Table<T> {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { entries: Vec::new(), free: Vec::new(), limit }
+        Self {
+            entries: Vec::new(),
+            free: Vec::new(),
+            limit,
+        }
     }
-
 
     pub(crate) fn is_full(&self) -> bool {
         self.len() >= self.limit
@@ -24,17 +27,17 @@ impl<T> Table<T> {
         self.entries.len() - self.free.len()
     }
 
-    /// The index of the new entry, or the entry back when the table is full.
-    pub(crate) fn insert(&mut self, entry: T) -> Result<u32, T> {
+    /// The index of the new entry; `None` when the table is full.
+    pub(crate) fn insert(&mut self, entry: T) -> Option<u32> {
         if self.is_full() {
-            return Err(entry);
+            return None;
         }
         if let Some(index) = self.free.pop() {
             self.entries[index as usize] = Some(entry);
-            return Ok(index);
+            return Some(index);
         }
         self.entries.push(Some(entry));
-        Ok(self.entries.len() as u32 - 1)
+        Some(self.entries.len() as u32 - 1)
     }
 
     pub(crate) fn remove(&mut self, index: u32) -> Option<T> {
@@ -67,7 +70,10 @@ impl BuildHasher for SeededHash {
     type Hasher = Folded;
 
     fn build_hasher(&self) -> Folded {
-        Folded { seed: self.0 | 1, state: self.0.rotate_left(32) }
+        Folded {
+            seed: self.0 | 1,
+            state: self.0.rotate_left(32),
+        }
     }
 }
 
@@ -80,7 +86,8 @@ pub(crate) struct Folded {
 
 impl Folded {
     fn fold(&mut self, word: u64) {
-        let product = u128::from(self.state ^ word ^ 0x9e37_79b9_7f4a_7c15) * u128::from(self.seed ^ 0xd6e8_feb8_6659_fd93);
+        let product = u128::from(self.state ^ word ^ 0x9e37_79b9_7f4a_7c15)
+            * u128::from(self.seed ^ 0xd6e8_feb8_6659_fd93);
         self.state = (product as u64) ^ ((product >> 64) as u64) ^ self.seed;
     }
 }
@@ -107,7 +114,10 @@ impl Hasher for Folded {
     }
 
     fn finish(&self) -> u64 {
-        let mut last = Folded { seed: self.seed, state: self.state };
+        let mut last = Folded {
+            seed: self.seed,
+            state: self.state,
+        };
         last.fold(0);
         last.state
     }
@@ -136,20 +146,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_full_table_gives_the_entry_back_and_never_grows() {
+    fn a_full_table_takes_nothing_and_never_grows() {
         let mut table = Table::new(2);
-        assert_eq!(table.insert('a'), Ok(0));
-        assert_eq!(table.insert('b'), Ok(1));
-        assert_eq!(table.insert('c'), Err('c'));
+        assert_eq!(table.insert('a'), Some(0));
+        assert_eq!(table.insert('b'), Some(1));
+        assert_eq!(table.insert('c'), None);
         assert_eq!(table.remove(0), Some('a'));
         assert_eq!(table.remove(0), None);
-        assert_eq!(table.insert('c'), Ok(0));
+        assert_eq!(table.insert('c'), Some(0));
         assert_eq!((table.len(), table.end()), (2, 2));
     }
 
     #[test]
     fn the_seed_decides_the_hash() {
-        let of = |seed, address: &str| SeededHash(seed).hash_one(address.parse::<std::net::SocketAddr>().unwrap());
+        let of = |seed, address: &str| {
+            SeededHash(seed).hash_one(address.parse::<std::net::SocketAddr>().unwrap())
+        };
         assert_eq!(of(1, "192.0.2.1:7"), of(1, "192.0.2.1:7"));
         assert_ne!(of(1, "192.0.2.1:7"), of(2, "192.0.2.1:7"));
         assert_ne!(of(1, "192.0.2.1:7"), of(1, "192.0.2.1:8"));

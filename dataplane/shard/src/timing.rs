@@ -30,10 +30,22 @@ pub(crate) struct Regression;
 
 /// The outgoing timestamp of `next`, the first packet of the new layer, after `last` went out with `last_out`.
 /// Always greater than `last_out`.
-pub(crate) fn continued(last_out: RtpTime, last: Moment, next: Moment, clock_rate: u32) -> Result<RtpTime, Regression> {
-    let by_arrival = units(next.arrival.saturating_duration_since(last.arrival), clock_rate);
+pub(crate) fn continued(
+    last_out: RtpTime,
+    last: Moment,
+    next: Moment,
+    clock_rate: u32,
+) -> Result<RtpTime, Regression> {
+    let by_arrival = units(
+        next.arrival.saturating_duration_since(last.arrival),
+        clock_rate,
+    );
     let advance = match by_reports(last, next, clock_rate) {
-        Some(advance) if (advance - by_arrival).abs() <= units(SENDER_REPORT_DISAGREEMENT, clock_rate) => advance,
+        Some(advance)
+            if (advance - by_arrival).abs() <= units(SENDER_REPORT_DISAGREEMENT, clock_rate) =>
+        {
+            advance
+        }
         _ => by_arrival,
     };
     if advance < -units(TIMESTAMP_REGRESSION, clock_rate) {
@@ -47,8 +59,10 @@ fn by_reports(last: Moment, next: Moment, clock_rate: u32) -> Option<i64> {
     let (last_report, next_report) = (last.report?, next.report?);
     let between_reports = next_report.ntp.wrapping_sub(last_report.ntp) as i64;
     let between_reports = (i128::from(between_reports) * i128::from(clock_rate)) >> 32;
-    let since = |moment: Moment, report: ReportedTime| moment.timestamp.0.wrapping_sub(report.rtp.0) as i32;
-    let advance = between_reports + i128::from(since(next, next_report)) - i128::from(since(last, last_report));
+    let since =
+        |moment: Moment, report: ReportedTime| moment.timestamp.0.wrapping_sub(report.rtp.0) as i32;
+    let advance = between_reports + i128::from(since(next, next_report))
+        - i128::from(since(last, last_report));
     i64::try_from(advance).ok()
 }
 
@@ -78,8 +92,16 @@ mod tests {
     const SECOND: u64 = 1 << 32;
 
     fn moment(timestamp: u32, arrival: Instant, report: Option<(u64, u32)>) -> Moment {
-        let report = report.map(|(ntp, rtp)| ReportedTime { ntp, rtp: RtpTime(rtp), arrival });
-        Moment { timestamp: RtpTime(timestamp), arrival, report }
+        let report = report.map(|(ntp, rtp)| ReportedTime {
+            ntp,
+            rtp: RtpTime(rtp),
+            arrival,
+        });
+        Moment {
+            timestamp: RtpTime(timestamp),
+            arrival,
+            report,
+        }
     }
 
     #[test]
@@ -88,15 +110,31 @@ mod tests {
         // Old layer: 10 s of wall clock is 900 000; its last frame is 100 ms later. New layer: 10.5 s is 77; the keyframe
         // is 300 ms before that, so 100 ms after the old layer's last frame.
         let last = moment(909_000, now, Some((10 * SECOND, 900_000)));
-        let next = moment(77u32.wrapping_sub(27_000), now + 5 * MS, Some((10 * SECOND + SECOND / 2, 77)));
-        assert_eq!(continued(RtpTime(1000), last, next, 90_000), Ok(RtpTime(10_000)));
+        let next = moment(
+            77u32.wrapping_sub(27_000),
+            now + 5 * MS,
+            Some((10 * SECOND + SECOND / 2, 77)),
+        );
+        assert_eq!(
+            continued(RtpTime(1000), last, next, 90_000),
+            Ok(RtpTime(10_000))
+        );
     }
 
     #[test]
     fn arrival_decides_without_reports() {
         let now = Instant::now();
-        for (last, next) in [(None, None), (Some((SECOND, 0)), None), (None, Some((SECOND, 0)))] {
-            let out = continued(RtpTime(u32::MAX), moment(5, now, last), moment(9, now + 40 * MS, next), 90_000);
+        for (last, next) in [
+            (None, None),
+            (Some((SECOND, 0)), None),
+            (None, Some((SECOND, 0))),
+        ] {
+            let out = continued(
+                RtpTime(u32::MAX),
+                moment(5, now, last),
+                moment(9, now + 40 * MS, next),
+                90_000,
+            );
             assert_eq!(out, Ok(RtpTime(3599)));
         }
     }

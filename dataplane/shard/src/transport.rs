@@ -56,13 +56,9 @@ pub(crate) struct Stream {
 pub(crate) enum Feeds {
     /// Media: the table index of the source.
     Source(u32),
-    /// Retransmissions (RFC 4588) for whatever feeds this layer of the track.
-    Rtx {
-        /// Table index.
-        track: u32,
-        layer: usize,
-    },
-    /// Media of this track once, before another SSRC took its place.
+    /// Retransmissions (RFC 4588) of this source.
+    Rtx(u32),
+    /// This track once, before another SSRC took its place.
     Retired {
         /// Table index.
         track: u32,
@@ -107,16 +103,26 @@ impl Transport {
         if self.streams.len() == SSRCS_PER_TRANSPORT && !self.forget_idle_stream(now) {
             return None;
         }
-        self.streams.push(Stream { ssrc, feeds: Feeds::Nothing, last_arrival: now });
+        self.streams.push(Stream {
+            ssrc,
+            feeds: Feeds::Nothing,
+            last_arrival: now,
+        });
         Some(self.streams.len() - 1)
     }
 
     /// Makes room for another SSRC, here and in the SRTP receiver, if one feeds nothing and was silent for long.
     pub(crate) fn forget_idle_stream(&mut self, now: Instant) -> bool {
         let idle = |stream: &Stream| {
-            !matches!(stream.feeds, Feeds::Source(_)) && now.saturating_duration_since(stream.last_arrival) >= SSRC_IDLE
+            !matches!(stream.feeds, Feeds::Source(_))
+                && now.saturating_duration_since(stream.last_arrival) >= SSRC_IDLE
         };
-        let oldest = self.streams.iter().enumerate().filter(|(_, s)| idle(s)).min_by_key(|(_, s)| s.last_arrival);
+        let oldest = self
+            .streams
+            .iter()
+            .enumerate()
+            .filter(|(_, s)| idle(s))
+            .min_by_key(|(_, s)| s.last_arrival);
         let Some((at, _)) = oldest else { return false };
         let stream = self.streams.swap_remove(at);
         if let Some(receiver) = &mut self.receiver {

@@ -57,7 +57,12 @@ impl Tx {
     }
 
     /// Adds a packet to a transport's queue; `false` when there is no room.
-    pub(crate) fn push(&mut self, transport: u32, queue: &mut (u32, u32), waiting: Waiting) -> bool {
+    pub(crate) fn push(
+        &mut self,
+        transport: u32,
+        queue: &mut (u32, u32),
+        waiting: Waiting,
+    ) -> bool {
         if self.waiting.len() >= OUTGOING_MAX {
             return false;
         }
@@ -71,7 +76,10 @@ impl Tx {
             }
             queue.1 = index;
         }
-        self.waiting.push(Waiting { next: NONE, ..waiting });
+        self.waiting.push(Waiting {
+            next: NONE,
+            ..waiting
+        });
         true
     }
 
@@ -99,19 +107,32 @@ impl Tx {
 
     /// How many buffers the runtime has.
     pub(crate) fn out(&self) -> usize {
-        self.buffers.saturating_sub(self.pool.len() + self.transmits.len())
+        self.buffers
+            .saturating_sub(self.pool.len() + self.transmits.len())
     }
 
     /// Hands a buffer over. An empty one goes back to the pool.
-    pub(crate) fn transmit(&mut self, remote: SocketAddr, segment: usize, buffer: SendBuffer, counters: &Counters) {
-        let (len, Ok(segment_bytes)) = (buffer.len(), u16::try_from(segment)) else { return self.give_back(buffer) };
+    pub(crate) fn transmit(
+        &mut self,
+        remote: SocketAddr,
+        segment: usize,
+        buffer: SendBuffer,
+        counters: &Counters,
+    ) {
+        let (len, Ok(segment_bytes)) = (buffer.len(), u16::try_from(segment)) else {
+            return self.give_back(buffer);
+        };
         if len == 0 || segment == 0 {
             return self.give_back(buffer);
         }
         counters.sends.add(1);
         counters.datagrams_sent.add(len.div_ceil(segment) as u64);
         counters.bytes_sent.add(len as u64);
-        self.transmits.push_back(Transmit { remote, segment_bytes, buffer });
+        self.transmits.push_back(Transmit {
+            remote,
+            segment_bytes,
+            buffer,
+        });
     }
 
     pub(crate) fn poll_transmit(&mut self) -> Option<Transmit> {
@@ -133,7 +154,13 @@ pub(crate) struct Run {
 
 impl Run {
     pub(crate) fn new(remote: SocketAddr) -> Self {
-        Self { remote, buffer: None, segment: 0, segments: 0, ended: false }
+        Self {
+            remote,
+            buffer: None,
+            segment: 0,
+            segments: 0,
+            ended: false,
+        }
     }
 
     /// How many bytes a datagram of `len` bytes lacks to continue the run, if padding of at most `most` makes it fit.
@@ -148,9 +175,18 @@ impl Run {
     }
 
     /// Room for a datagram of `len` bytes, in this run or in a new one. `None` when there are no buffers.
-    pub(crate) fn room(&mut self, len: usize, tx: &mut Tx, counters: &Counters) -> Option<&mut [u8]> {
+    pub(crate) fn room(
+        &mut self,
+        len: usize,
+        tx: &mut Tx,
+        counters: &Counters,
+    ) -> Option<&mut [u8]> {
         let fits = !self.ended && self.segments < SEGMENTS_MAX && len <= self.segment;
-        let fits = fits && self.buffer.as_mut().is_some_and(|buffer| buffer.room().len() >= len);
+        let fits = fits
+            && self
+                .buffer
+                .as_mut()
+                .is_some_and(|buffer| buffer.room().len() >= len);
         if !fits {
             self.finish(tx, counters);
             self.buffer = Some(tx.take()?);
@@ -199,16 +235,37 @@ mod tests {
     #[test]
     fn equal_sizes_make_one_run_and_a_shorter_one_ends_it() {
         assert_eq!(runs(&[100, 100, 100], 0), [(100, vec![100, 100, 100])]);
-        assert_eq!(runs(&[100, 100, 50, 50], 0), [(100, vec![100, 100, 50]), (50, vec![50])]);
+        assert_eq!(
+            runs(&[100, 100, 50, 50], 0),
+            [(100, vec![100, 100, 50]), (50, vec![50])]
+        );
         assert_eq!(runs(&[50, 100], 0), [(50, vec![50]), (100, vec![100])]);
-        assert_eq!(runs(&[100, 99, 98, 100], 2), [(100, vec![100, 100, 100, 100])]);
-        assert_eq!(runs(&[100, 97, 100], 2), [(100, vec![100, 97]), (100, vec![100])]);
+        assert_eq!(
+            runs(&[100, 99, 98, 100], 2),
+            [(100, vec![100, 100, 100, 100])]
+        );
+        assert_eq!(
+            runs(&[100, 97, 100], 2),
+            [(100, vec![100, 97]), (100, vec![100])]
+        );
     }
 
     #[test]
     fn a_run_ends_where_the_buffer_or_the_kernel_does() {
-        assert_eq!(runs(&[1200; 60], 0).iter().map(|(_, of)| of.len()).collect::<Vec<_>>(), [27, 27, 6]);
-        assert_eq!(runs(&[100; 130], 0).iter().map(|(_, of)| of.len()).collect::<Vec<_>>(), [64, 64, 2]);
+        assert_eq!(
+            runs(&[1200; 60], 0)
+                .iter()
+                .map(|(_, of)| of.len())
+                .collect::<Vec<_>>(),
+            [27, 27, 6]
+        );
+        assert_eq!(
+            runs(&[100; 130], 0)
+                .iter()
+                .map(|(_, of)| of.len())
+                .collect::<Vec<_>>(),
+            [64, 64, 2]
+        );
     }
 
     #[test]

@@ -27,7 +27,13 @@ fn a_subscriber_gets_the_layer_it_asks_for_and_sound() {
     let audio = world.subscribe(subscriber, 2, None);
     world.run(5 * SECOND);
     let seen = check_video(&world, video);
-    assert_eq!(seen.layers.iter().map(|(layer, _)| *layer).collect::<Vec<_>>(), [0]);
+    assert_eq!(
+        seen.layers
+            .iter()
+            .map(|(layer, _)| *layer)
+            .collect::<Vec<_>>(),
+        [0]
+    );
     assert!(seen.complete >= 145, "30 frames a second: {seen:?}");
     assert_eq!(seen.missing, 0);
     assert_eq!(check_audio(&world, audio), (250, 0));
@@ -73,7 +79,11 @@ fn checklist_09_layers_are_bound_by_mid_and_rid_and_retransmissions_by_repaired_
     world.up.loss_per_mille = 0;
     world.run(SECOND);
     let seen = check_video(&world, video);
-    assert!(world.counters.rtx_unwrapped.get() > 10, "{}", world.counters.rtx_unwrapped.get());
+    assert!(
+        world.counters.rtx_unwrapped.get() > 10,
+        "{}",
+        world.counters.rtx_unwrapped.get()
+    );
     assert!(seen.complete >= 200, "{seen:?}");
     assert!(seen.missing <= 3, "losses were repaired upstream: {seen:?}");
     assert_eq!(seen.layers.last().unwrap().0, 0);
@@ -93,7 +103,13 @@ fn checklist_18_a_changed_size_switches_layers_without_interruption() {
     }
     world.run(2 * SECOND);
     let seen = check_video(&world, video);
-    assert_eq!(seen.layers.iter().map(|(layer, _)| *layer).collect::<Vec<_>>(), [2, 0, 2, 1, 0, 1, 2]);
+    assert_eq!(
+        seen.layers
+            .iter()
+            .map(|(layer, _)| *layer)
+            .collect::<Vec<_>>(),
+        [2, 0, 2, 1, 0, 1, 2]
+    );
     assert_eq!(world.counters.switches.get(), 6);
     assert!(seen.longest_gap <= 140 * MS, "{seen:?}");
     check_world(&world);
@@ -112,7 +128,13 @@ fn checklist_20_what_was_unsubscribed_stops_and_starts_again_with_a_keyframe() {
     assert_eq!(world.received(video).len(), before);
     // The same SSRC under the same key goes on above the numbers that it used.
     let highest = world.received(video).last().unwrap().0;
-    let again = world.subscribe_as(subscriber, 1, FULL, weir_shard::SubscriptionId(77), video.ssrc);
+    let again = world.subscribe_as(
+        subscriber,
+        1,
+        FULL,
+        weir_shard::SubscriptionId(77),
+        video.ssrc,
+    );
     world.run(2 * SECOND);
     let packets = world.received(again);
     let later: Vec<_> = packets.iter().skip(before).collect();
@@ -145,10 +167,20 @@ fn checklist_22_without_a_size_the_lowest_layer_is_sent() {
     let video = world.subscribe(subscriber, 1, None);
     world.run(2 * SECOND);
     let seen = check_video(&world, video);
-    assert_eq!(seen.layers.iter().map(|(layer, _)| *layer).collect::<Vec<_>>(), [2]);
+    assert_eq!(
+        seen.layers
+            .iter()
+            .map(|(layer, _)| *layer)
+            .collect::<Vec<_>>(),
+        [2]
+    );
     world.unsubscribe(video);
     world.unsubscribe(video);
-    assert_eq!(world.counters.unknown_ids.get(), 1, "an unknown id is counted and otherwise ignored");
+    assert_eq!(
+        world.counters.unknown_ids.get(),
+        1,
+        "an unknown id is counted and otherwise ignored"
+    );
 }
 
 #[test]
@@ -163,7 +195,12 @@ fn checklist_23_one_ssrc_continuous_numbers_own_extensions_and_a_keyframe_first(
         assert!(seen.complete >= 27, "{seen:?}");
         assert_eq!(seen.missing, 0);
         let full = world.peers[publisher].video[0].layers[0].ssrc;
-        let plis: Vec<_> = world.peers[publisher].told.plis.iter().filter(|(_, ssrc)| *ssrc == full).collect();
+        let plis: Vec<_> = world.peers[publisher]
+            .told
+            .plis
+            .iter()
+            .filter(|(_, ssrc)| *ssrc == full)
+            .collect();
         assert_eq!(plis.len(), 1, "one request brings the first keyframe");
     }
 }
@@ -173,10 +210,15 @@ fn many_subscribers_cost_one_keyframe_request() {
     let (mut world, publisher, _) = call(230);
     let others: Vec<usize> = (0..8).map(|_| world.join()).collect();
     world.run(SECOND);
-    let videos: Vec<_> = others.iter().map(|peer| world.subscribe(*peer, 1, FULL)).collect();
+    let videos: Vec<_> = others
+        .iter()
+        .map(|peer| world.subscribe(*peer, 1, FULL))
+        .collect();
     world.run(2 * SECOND);
     assert_eq!(world.peers[publisher].told.plis.len(), 1);
-    videos.iter().for_each(|video| assert!(check_video(&world, *video).complete >= 55));
+    videos
+        .iter()
+        .for_each(|video| assert!(check_video(&world, *video).complete >= 55));
     check_world(&world);
 }
 
@@ -186,16 +228,33 @@ fn checklist_25_silence_after_mute_is_no_fault_and_unmute_shows_a_picture_at_onc
     world.run(SECOND);
     let video = world.subscribe(subscriber, 1, FULL);
     world.run(SECOND);
-    let update = |muted| Command::UpdateTrack { track: TrackId(1), size: FULL, muted };
+    let update = |muted| Command::UpdateTrack {
+        track: TrackId(1),
+        size: FULL,
+        muted,
+    };
     world.command(update(true));
-    world.peers[publisher].video[0].layers.iter_mut().for_each(|layer| layer.on = false);
+    world.peers[publisher].video[0]
+        .layers
+        .iter_mut()
+        .for_each(|layer| layer.on = false);
     world.run(SECOND);
-    let (plis, switches) = (world.peers[publisher].told.plis.len(), world.counters.switches.get());
+    let (plis, switches) = (
+        world.peers[publisher].told.plis.len(),
+        world.counters.switches.get(),
+    );
     world.run(20 * SECOND);
-    assert_eq!(world.peers[publisher].told.plis.len(), plis, "nobody asks a muted camera for keyframes");
+    assert_eq!(
+        world.peers[publisher].told.plis.len(),
+        plis,
+        "nobody asks a muted camera for keyframes"
+    );
     assert_eq!(world.counters.switches.get(), switches);
     world.command(update(false));
-    world.peers[publisher].video[0].layers.iter_mut().for_each(|layer| layer.on = true);
+    world.peers[publisher].video[0]
+        .layers
+        .iter_mut()
+        .for_each(|layer| layer.on = true);
     let unmuted = world.now;
     world.run(SECOND);
     let seen = check_video(&world, video);
@@ -219,7 +278,13 @@ fn a_layer_that_falls_silent_is_given_up_and_comes_back() {
     world.peers[publisher].video[0].layers[0].on = true;
     world.run(3 * SECOND);
     let seen = check_video(&world, video);
-    assert_eq!(seen.layers.iter().map(|(layer, _)| *layer).collect::<Vec<_>>(), [0, 1, 0]);
+    assert_eq!(
+        seen.layers
+            .iter()
+            .map(|(layer, _)| *layer)
+            .collect::<Vec<_>>(),
+        [0, 1, 0]
+    );
     assert!(seen.longest_gap < 2300 * MS, "{seen:?}");
     assert_eq!(world.counters.layers_stalled.get(), 1);
     check_world(&world);
@@ -252,23 +317,52 @@ fn reports_feedback_and_names_go_out() {
     let audio = world.subscribe(subscriber, 2, None);
     world.run(5 * SECOND);
     let told = &world.peers[publisher].told;
-    assert!(told.reports.len() >= 15, "a block a second for each source: {}", told.reports.len());
-    assert!(told.reports.iter().all(|(_, block)| block.fraction_lost == 0 && block.cumulative_lost == 0));
+    assert!(
+        told.reports.len() >= 15,
+        "a block a second for each source: {}",
+        told.reports.len()
+    );
+    assert!(
+        told.reports
+            .iter()
+            .all(|(_, block)| block.fraction_lost == 0 && block.cumulative_lost == 0)
+    );
     assert!(told.reports.iter().any(|(_, block)| block.last_sr != 0));
     let told = &world.peers[subscriber].told;
     for of in [video, audio] {
-        let reports: Vec<_> = told.sender_reports.iter().filter(|(_, ssrc, _)| *ssrc == of.ssrc).collect();
+        let reports: Vec<_> = told
+            .sender_reports
+            .iter()
+            .filter(|(_, ssrc, _)| *ssrc == of.ssrc)
+            .collect();
         assert!(reports.len() >= 3);
         let (at, _, info) = reports.last().unwrap();
-        let sent = world.received(of).iter().filter(|(_, packet)| packet.at <= *at).count();
+        let sent = world
+            .received(of)
+            .iter()
+            .filter(|(_, packet)| packet.at <= *at)
+            .count();
         assert!(sent.abs_diff(info.packet_count as usize) <= 2);
-        assert!(told.cnames.contains(&(of.ssrc, format!("publisher-of-{}", of.track))));
+        assert!(
+            told.cnames
+                .contains(&(of.ssrc, format!("publisher-of-{}", of.track)))
+        );
     }
     // Both reports speak of one clock: what was captured together has one NTP time.
-    let of = |ssrc| told.sender_reports.iter().rev().find(|(_, of, _)| *of == ssrc).unwrap().2;
+    let of = |ssrc| {
+        told.sender_reports
+            .iter()
+            .rev()
+            .find(|(_, of, _)| *of == ssrc)
+            .unwrap()
+            .2
+    };
     let (video_info, audio_info) = (of(video.ssrc), of(audio.ssrc));
     let seconds = |ntp: u64| ntp as f64 / (1u64 << 32) as f64;
-    assert!((seconds(video_info.ntp) - 2_208_988_800.0 - 1_700_000_006.0).abs() < 2.0, "the shard's wall clock");
+    assert!(
+        (seconds(video_info.ntp) - 2_208_988_800.0 - 1_700_000_006.0).abs() < 2.0,
+        "the shard's wall clock"
+    );
     let packet = world.received(audio).last().unwrap().1.clone();
     let ago = f64::from(audio_info.rtp_time.0.wrapping_sub(packet.timestamp) as i32) / 48_000.0;
     let captured = (packet.at - world.start).as_secs_f64() - 0.002;
@@ -301,9 +395,20 @@ fn transport_wide_feedback_speaks_of_every_packet_once_and_in_time() {
     }
     let all = of.wide_sent.len();
     assert!((all / 25..all / 10).contains(&lost), "{lost} of {all} lost");
-    assert!(all - arrived.len() - lost < 60, "only the last interval is not told yet");
-    let intervals: Vec<_> = of.told.feedback.windows(2).map(|pair| (pair[1].0 - pair[0].0).as_millis()).collect();
-    assert!(intervals.iter().all(|ms| (50..=100).contains(ms)), "{intervals:?}");
+    assert!(
+        all - arrived.len() - lost < 60,
+        "only the last interval is not told yet"
+    );
+    let intervals: Vec<_> = of
+        .told
+        .feedback
+        .windows(2)
+        .map(|pair| (pair[1].0 - pair[0].0).as_millis())
+        .collect();
+    assert!(
+        intervals.iter().all(|ms| (50..=100).contains(ms)),
+        "{intervals:?}"
+    );
 }
 
 #[test]
@@ -314,7 +419,12 @@ fn equal_packets_of_a_frame_leave_in_one_send() {
     world.run(SECOND);
     let address = world.peers[subscriber].address;
     // The last packet of a batch comes alone when the network spreads a frame; here a whole frame arrives at once.
-    let longest = world.transmits.iter().filter(|(_, to, _)| *to == address).map(|(_, _, lens)| lens.len()).max();
+    let longest = world
+        .transmits
+        .iter()
+        .filter(|(_, to, _)| *to == address)
+        .map(|(_, _, lens)| lens.len())
+        .max();
     assert!(longest >= Some(4), "{longest:?}");
     assert!(check_video(&world, video).complete > 20);
     let _ = publisher;
@@ -326,8 +436,17 @@ fn dtls_goes_through_in_both_directions() {
     let (address, id) = (world.peers[publisher].address, world.peers[publisher].id);
     world.events.clear();
     world.datagram(address, &[22, 254, 253, 1, 2, 3]);
-    assert_eq!(world.events, [Event::Datagram { id, datagram: vec![22, 254, 253, 1, 2, 3] }]);
-    world.command(Command::SendDatagram { id, datagram: vec![20, 9, 9] });
+    assert_eq!(
+        world.events,
+        [Event::Datagram {
+            id,
+            datagram: vec![22, 254, 253, 1, 2, 3]
+        }]
+    );
+    world.command(Command::SendDatagram {
+        id,
+        datagram: vec![20, 9, 9],
+    });
     world.run(10 * MS);
     assert_eq!(world.peers[publisher].plain, [vec![20, 9, 9]]);
 }

@@ -17,7 +17,10 @@ const FULL: Option<Size> = Some(Size::new(1280, 720));
 fn call(seed: u64) -> (World, Subscribed, usize) {
     let mut world = World::new(seed);
     let (publisher, subscriber) = (world.join(), world.join());
-    world.publish_video(publisher, VideoSource::simulcast(1, "1", &mut Rng::new(seed)));
+    world.publish_video(
+        publisher,
+        VideoSource::simulcast(1, "1", &mut Rng::new(seed)),
+    );
     world.run(SECOND);
     let video = world.subscribe(subscriber, 1, FULL);
     let hostile = world.join();
@@ -30,7 +33,10 @@ fn is_healthy(world: &mut World, video: Subscribed) {
     world.run(SECOND);
     let seen = check_video(world, video);
     let seconds = (world.now - world.start).as_secs() as usize;
-    assert!(seen.complete >= 30 * (seconds - 1) - 12, "{seen:?} in {seconds} s");
+    assert!(
+        seen.complete >= 30 * (seconds - 1) - 12,
+        "{seen:?} in {seconds} s"
+    );
     assert!(seen.longest_gap < 100 * MS, "{seen:?}");
     check_world(world);
 }
@@ -44,7 +50,11 @@ fn garbage_datagrams_are_counted_and_answered_by_nothing() {
     let (mut world, video, hostile) = call(1);
     let mut rng = Rng::new(1);
     let address = world.peers[hostile].address;
-    let sent = world.transmits.iter().filter(|(_, to, _)| *to == stranger()).count();
+    let sent = world
+        .transmits
+        .iter()
+        .filter(|(_, to, _)| *to == stranger())
+        .count();
     for round in 0..20_000 {
         let len = rng.below(200) as usize;
         let mut bytes: Vec<u8> = (0..len).map(|_| rng.next() as u8).collect();
@@ -54,7 +64,14 @@ fn garbage_datagrams_are_counted_and_answered_by_nothing() {
         let from = if rng.chance(500) { stranger() } else { address };
         world.datagram(from, &bytes);
     }
-    assert_eq!(world.transmits.iter().filter(|(_, to, _)| *to == stranger()).count(), sent);
+    assert_eq!(
+        world
+            .transmits
+            .iter()
+            .filter(|(_, to, _)| *to == stranger())
+            .count(),
+        sent
+    );
     let dropped = |reason| world.counters.dropped(reason);
     assert!(dropped(DropReason::Garbage) > 2000);
     assert!(dropped(DropReason::UnknownAddress) > 3000);
@@ -68,9 +85,24 @@ fn a_check_with_wrong_integrity_gets_no_answer_and_moves_nobody() {
     let (mut world, video, hostile) = call(2);
     let before = world.counters.checks_answered.get();
     for (local, remote, password, reason) in [
-        ("weir1g0", "peer1g0", "wrong", DropReason::StunUnauthenticated),
-        ("weir1g0", "peer2g0", "password-of-the-focus-1-0", DropReason::StunUnknownUser),
-        ("nobody", "peer1g0", "password-of-the-focus-1-0", DropReason::StunUnknownUser),
+        (
+            "weir1g0",
+            "peer1g0",
+            "wrong",
+            DropReason::StunUnauthenticated,
+        ),
+        (
+            "weir1g0",
+            "peer2g0",
+            "password-of-the-focus-1-0",
+            DropReason::StunUnknownUser,
+        ),
+        (
+            "nobody",
+            "peer1g0",
+            "password-of-the-focus-1-0",
+            DropReason::StunUnknownUser,
+        ),
     ] {
         let check = world.peers[hostile].check_with(local, remote, password, true);
         let counted = world.counters.dropped(reason);
@@ -107,13 +139,28 @@ fn an_address_belongs_to_the_last_who_proved_it() {
     let (mut world, video, hostile) = call(4);
     let mut later = support::Peer::new(9);
     later.address = world.peers[hostile].address;
-    world.command(Command::AddTransport { id: later.id, ice: support::peer::credentials(9, 0) });
+    world.command(Command::AddTransport {
+        id: later.id,
+        ice: support::peer::credentials(9, 0),
+    });
     world.events.clear();
     let check = later.check(0, true);
     world.datagram(later.address, &check);
-    assert_eq!(world.events, [Event::IceConnected { id: later.id, remote: later.address }]);
+    assert_eq!(
+        world.events,
+        [Event::IceConnected {
+            id: later.id,
+            remote: later.address
+        }]
+    );
     world.datagram(later.address, &[22, 1, 2, 3]);
-    assert_eq!(world.events.last(), Some(&Event::Datagram { id: later.id, datagram: vec![22, 1, 2, 3] }));
+    assert_eq!(
+        world.events.last(),
+        Some(&Event::Datagram {
+            id: later.id,
+            datagram: vec![22, 1, 2, 3]
+        })
+    );
     is_healthy(&mut world, video);
 }
 
@@ -130,7 +177,11 @@ fn consent_ends_after_thirty_seconds_without_checks() {
     assert_eq!(lost, [101, 102, 103]);
     let sent = world.transmits.len();
     world.run(60 * SECOND);
-    assert_eq!(world.transmits.len(), sent, "nothing is sent without consent");
+    assert_eq!(
+        world.transmits.len(),
+        sent,
+        "nothing is sent without consent"
+    );
 }
 
 trait CloneIds {
@@ -139,7 +190,15 @@ trait CloneIds {
 
 impl CloneIds for Vec<Event> {
     fn clone_ids(&self) -> Vec<u32> {
-        self.iter().map(|event| if let Event::ConsentLost { id } = event { id.0 } else { panic!("{event:?}") }).collect()
+        self.iter()
+            .map(|event| {
+                if let Event::ConsentLost { id } = event {
+                    id.0
+                } else {
+                    panic!("{event:?}")
+                }
+            })
+            .collect()
     }
 }
 
@@ -154,7 +213,10 @@ fn media_from_unknown_addresses_before_keys_or_with_wrong_keys_is_dropped() {
     world.datagram(stranger(), &sealed);
     assert_eq!(world.counters.dropped(DropReason::UnknownAddress), 1);
     let late = world.join_without_keys();
-    let (address, early) = (world.peers[late].address, world.peers[late].seal("0", &plain, now));
+    let (address, early) = (
+        world.peers[late].address,
+        world.peers[late].seal("0", &plain, now),
+    );
     world.datagram(address, &early);
     assert_eq!(world.counters.dropped(DropReason::NoKeys), 1);
     world.peers[hostile].sender = Sender::new(&support::peer::keys(77).1);
@@ -173,7 +235,10 @@ fn replayed_packets_are_dropped() {
     audio.seq += 500;
     let plain = audio.encode(world.start, world.now);
     let now = world.now;
-    let (address, sealed) = (world.peers[hostile].address, world.peers[hostile].seal("0", &plain, now));
+    let (address, sealed) = (
+        world.peers[hostile].address,
+        world.peers[hostile].seal("0", &plain, now),
+    );
     for _ in 0..100 {
         world.datagram(address, &sealed);
     }
@@ -199,7 +264,10 @@ fn ten_thousand_ssrcs_fill_one_small_table_and_disturb_nobody() {
         }
     }
     world.run(100 * MS);
-    assert_eq!(world.counters.dropped(DropReason::TooManySsrcs), 10_000 - 64);
+    assert_eq!(
+        world.counters.dropped(DropReason::TooManySsrcs),
+        10_000 - 64
+    );
     check_video(&world, watched);
     is_healthy(&mut world, video);
     // When the noise is over, the table serves honest SSRCs again.
@@ -207,13 +275,30 @@ fn ten_thousand_ssrcs_fill_one_small_table_and_disturb_nobody() {
     world.start_video(hostile, camera);
     world.run(3 * SECOND);
     let packets = world.received(watched);
-    assert!(packets.iter().filter(|(_, packet)| packet.at + SECOND > world.now).count() > 100);
+    assert!(
+        packets
+            .iter()
+            .filter(|(_, packet)| packet.at + SECOND > world.now)
+            .count()
+            > 100
+    );
 }
 
 #[test]
 fn asking_for_everything_again_costs_three_times_and_no_more() {
     let (mut world, video, _) = call(9);
-    let all: Vec<Seq> = (0..250).map(|step| Seq(world.received(video).last().unwrap().1.seq.wrapping_sub(step))).rev().collect();
+    let all: Vec<Seq> = (0..250)
+        .map(|step| {
+            Seq(world
+                .received(video)
+                .last()
+                .unwrap()
+                .1
+                .seq
+                .wrapping_sub(step))
+        })
+        .rev()
+        .collect();
     let resends = world.counters.resends.get();
     for _ in 0..2000 {
         let bytes = world.peers[1].seal_rtcp(|writer| writer.nack(1, video.ssrc, &all).unwrap());
@@ -222,7 +307,10 @@ fn asking_for_everything_again_costs_three_times_and_no_more() {
     }
     let resent = world.counters.resends.get() - resends;
     // Those from before the last keyframe are not sent at all.
-    assert!((300..=750).contains(&resent), "250 packets, three times each at most: {resent}");
+    assert!(
+        (300..=750).contains(&resent),
+        "250 packets, three times each at most: {resent}"
+    );
     assert!(world.counters.resends_refused.get() > 400_000);
     is_healthy(&mut world, video);
 }
@@ -295,7 +383,10 @@ fn malformed_media_and_reports_end_in_their_own_counters() {
         }
         let mut out = vec![0; 400];
         let header = [&[0x80, 201, 0, 1, 0, 0, 0, 9][..], &junk].concat();
-        let len = world.peers[hostile].sender.protect_rtcp(&header, &mut out).unwrap();
+        let len = world.peers[hostile]
+            .sender
+            .protect_rtcp(&header, &mut out)
+            .unwrap();
         world.send_sealed(hostile, out[..len].to_vec());
         world.run(MS);
     }
@@ -309,19 +400,44 @@ fn malformed_media_and_reports_end_in_their_own_counters() {
 #[test]
 fn commands_for_what_is_not_there_are_counted() {
     let (mut world, video, _) = call(14);
-    world.command(Command::RemoveTransport { id: TransportId(9999) });
-    world.command(Command::RemoveTrack { track: TrackId(9999) });
-    world.command(Command::Unsubscribe { id: SubscriptionId(9999) });
-    world.command(Command::SetWanted { id: SubscriptionId(9999), wanted: None });
-    world.command(Command::UpdateTrack { track: TrackId(9999), size: None, muted: true });
-    world.command(Command::SendDatagram { id: TransportId(9999), datagram: vec![22] });
-    world.command(Command::RestartIce { id: TransportId(9999), ice: support::peer::credentials(50, 0) });
+    world.command(Command::RemoveTransport {
+        id: TransportId(9999),
+    });
+    world.command(Command::RemoveTrack {
+        track: TrackId(9999),
+    });
+    world.command(Command::Unsubscribe {
+        id: SubscriptionId(9999),
+    });
+    world.command(Command::SetWanted {
+        id: SubscriptionId(9999),
+        wanted: None,
+    });
+    world.command(Command::UpdateTrack {
+        track: TrackId(9999),
+        size: None,
+        muted: true,
+    });
+    world.command(Command::SendDatagram {
+        id: TransportId(9999),
+        datagram: vec![22],
+    });
+    world.command(Command::RestartIce {
+        id: TransportId(9999),
+        ice: support::peer::credentials(50, 0),
+    });
     assert_eq!(world.counters.unknown_ids.get(), 7);
     // The same id, or the same SSRC to the same subscriber, twice.
     world.subscribe_as(1, 1, None, video.id, 5);
     world.subscribe_as(1, 1, None, SubscriptionId(4000), video.ssrc);
-    world.command(Command::AddTransport { id: TransportId(101), ice: support::peer::credentials(60, 0) });
-    world.command(Command::AddTransport { id: TransportId(500), ice: support::peer::credentials(1, 0) });
+    world.command(Command::AddTransport {
+        id: TransportId(101),
+        ice: support::peer::credentials(60, 0),
+    });
+    world.command(Command::AddTransport {
+        id: TransportId(500),
+        ice: support::peer::credentials(1, 0),
+    });
     assert_eq!(world.counters.commands_refused.get(), 4);
     is_healthy(&mut world, video);
 }
@@ -339,16 +455,29 @@ fn removing_anything_at_any_moment_leaves_nothing_behind() {
         world.run(SECOND + MS * rng.below(300) as u32);
         match seed % 3 {
             0 => world.command(Command::RemoveTrack { track: TrackId(1) }),
-            1 => world.command(Command::RemoveTransport { id: TransportId(102) }),
-            _ => world.command(Command::RemoveTransport { id: TransportId(101) }),
+            1 => world.command(Command::RemoveTransport {
+                id: TransportId(102),
+            }),
+            _ => world.command(Command::RemoveTransport {
+                id: TransportId(101),
+            }),
         }
         world.run(SECOND);
-        world.command(Command::RemoveTransport { id: TransportId(101) });
-        world.command(Command::RemoveTransport { id: TransportId(102) });
+        world.command(Command::RemoveTransport {
+            id: TransportId(101),
+        });
+        world.command(Command::RemoveTransport {
+            id: TransportId(102),
+        });
         world.run(100 * MS);
         assert_eq!(world.buffers_out(), 0, "seed {seed}");
         let counters = &world.counters;
-        for gauge in [&counters.transports, &counters.tracks, &counters.subscriptions, &counters.packets_held] {
+        for gauge in [
+            &counters.transports,
+            &counters.tracks,
+            &counters.subscriptions,
+            &counters.packets_held,
+        ] {
             assert_eq!(gauge.get(), 0);
         }
     }
@@ -359,7 +488,10 @@ fn an_ice_restart_answers_old_and_new_until_the_new_is_used() {
     let (mut world, video, _) = call(15);
     let id = world.peers[1].id;
     let address = world.peers[1].address;
-    world.command(Command::RestartIce { id, ice: support::peer::credentials(2, 1) });
+    world.command(Command::RestartIce {
+        id,
+        ice: support::peer::credentials(2, 1),
+    });
     let answered = |world: &mut World, generation| {
         let before = world.counters.checks_answered.get();
         let check = world.peers[1].check(generation, true);

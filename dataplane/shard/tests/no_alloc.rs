@@ -69,7 +69,11 @@ fn packets_pass_without_allocation() {
     world.publish_video(publisher, camera.clone());
     world.publish_audio(publisher, microphone.clone());
     let wanted = [None, Some(Size::new(640, 360)), Some(Size::new(1280, 720))];
-    let videos: Vec<_> = subscribers.iter().zip(wanted).map(|(peer, wanted)| world.subscribe(*peer, 1, wanted)).collect();
+    let videos: Vec<_> = subscribers
+        .iter()
+        .zip(wanted)
+        .map(|(peer, wanted)| world.subscribe(*peer, 1, wanted))
+        .collect();
     for peer in subscribers {
         world.subscribe(peer, 2, None);
     }
@@ -83,7 +87,12 @@ fn packets_pass_without_allocation() {
     for tick in 0..2000 {
         let now = start + 5 * MS * tick;
         let address = world.peers[publisher].address;
-        for index in [6, 10, 13].into_iter().enumerate().filter(|(_, every)| tick % every == 0).map(|(index, _)| index) {
+        for index in [6, 10, 13]
+            .into_iter()
+            .enumerate()
+            .filter(|(_, every)| tick % every == 0)
+            .map(|(index, _)| index)
+        {
             camera.layers[index].keyframe_wanted = tick % 600 == 0;
             for plain in camera.layers[index].encode(1, index as u8, world.start, now) {
                 prepared.push((now, address, world.peers[publisher].seal("1", &plain, now)));
@@ -94,8 +103,16 @@ fn packets_pass_without_allocation() {
             prepared.push((now, address, world.peers[publisher].seal("0", &plain, now)));
         }
         if tick % 50 == 0 {
-            let (video, last) = (videos[2], world.received(videos[2]).last().map_or(0, |(_, packet)| packet.seq));
-            let missing: Vec<Seq> = (0..100).map(|step| Seq(last.wrapping_add(step + tick as u16 * 2 / 3))).collect();
+            let (video, last) = (
+                videos[2],
+                world
+                    .received(videos[2])
+                    .last()
+                    .map_or(0, |(_, packet)| packet.seq),
+            );
+            let missing: Vec<Seq> = (0..100)
+                .map(|step| Seq(last.wrapping_add(step + tick as u16 * 2 / 3)))
+                .collect();
             let peer = &mut world.peers[video.peer];
             let report = peer.seal_rtcp(|writer| {
                 writer.nack(1, video.ssrc, &missing).unwrap();
@@ -129,8 +146,18 @@ fn packets_pass_without_allocation() {
         }
     });
     let forwarded = world.counters.rtp_forwarded.get() - forwarded;
-    assert!(prepared.len() > 2400 && forwarded > 3000 && transmits as u64 > forwarded, "{forwarded} of {}", prepared.len());
-    let (resends, requests) = (world.counters.resends.get(), world.counters.keyframe_requests_sent.get());
-    assert!(resends > 100 && requests > 5, "{resends} resends, {requests} keyframe requests");
+    assert!(
+        prepared.len() > 2400 && forwarded > 3000 && transmits as u64 > forwarded,
+        "{forwarded} of {}",
+        prepared.len()
+    );
+    let (resends, requests) = (
+        world.counters.resends.get(),
+        world.counters.keyframe_requests_sent.get(),
+    );
+    assert!(
+        resends > 100 && requests > 5,
+        "{resends} resends, {requests} keyframe requests"
+    );
     assert_eq!(found, 0, "allocations in {} packets", prepared.len());
 }

@@ -13,19 +13,30 @@ impl Shard {
     /// Binds the SSRC of an authentic packet by its mid and rid (RFC 8843 §9.2, RFC 8853), by `a=ssrc`, or by a payload
     /// type that only one track has. A new SSRC for a layer replaces the old one; one that was replaced itself comes back
     /// only when the layer is silent, so that its late packets do not take it back.
-    pub(super) fn bind(&mut self, transport: u32, arrived: &Arrived, before: Feeds, now: Instant) -> Option<Feeds> {
+    pub(super) fn bind(
+        &mut self,
+        transport: u32,
+        arrived: &Arrived,
+        before: Feeds,
+        now: Instant,
+    ) -> Option<Feeds> {
         let track_index = self.track_of(transport, arrived)?;
         let track = self.tracks.get(track_index)?;
         let payload_type = arrived.header.payload_type;
         if track.codec_of_rtx(payload_type).is_some() {
             let rid = arrived.repaired_rid.as_ref().or(arrived.rid.as_ref());
             let layer = track.layer_of(rid.map(|rid| rid.as_bytes()))?;
-            return Some(Feeds::Rtx { track: track_index, layer });
+            // Retransmissions of a source that was replaced have other numbers than the one in its place.
+            let new = !matches!(before, Feeds::Retired { .. });
+            return track.layers[layer].source.filter(|_| new).map(Feeds::Rtx);
         }
         let clock_rate = track.codec(payload_type)?.clock_rate.max(1);
         let layer = track.layer_of(arrived.rid.as_ref().map(|rid| rid.as_bytes()))?;
         if let Some(old) = track.layers[layer].source {
-            let silent = self.sources.get(old).is_none_or(|old| now.saturating_duration_since(old.last_arrival) >= LAYER_SILENT);
+            let silent = self
+                .sources
+                .get(old)
+                .is_none_or(|old| now.saturating_duration_since(old.last_arrival) >= LAYER_SILENT);
             if matches!(before, Feeds::Retired { .. }) && !silent {
                 return None;
             }
@@ -34,8 +45,16 @@ impl Shard {
         let track = self.tracks.get_mut(track_index)?;
         let id = SourceId(self.next_source);
         self.next_source = self.next_source.wrapping_add(1);
-        let source = Source::new(id, arrived.header.ssrc, track_index, layer, track, clock_rate, now);
-        let Ok(source) = self.sources.insert(source) else {
+        let source = Source::new(
+            id,
+            arrived.header.ssrc,
+            track_index,
+            layer,
+            track,
+            clock_rate,
+            now,
+        );
+        let Some(source) = self.sources.insert(source) else {
             self.counters.count_drop(DropReason::TooManySsrcs);
             return None;
         };
@@ -49,10 +68,18 @@ impl Shard {
         let tracks = &self.transports.get(transport)?.tracks;
         let of = |index: &u32| self.tracks.get(*index).map(|track| (*index, track));
         if let Some(mid) = &arrived.mid {
-            return tracks.iter().filter_map(of).find(|(_, track)| track.mid == *mid).map(|(index, _)| index);
+            return tracks
+                .iter()
+                .filter_map(of)
+                .find(|(_, track)| track.mid == *mid)
+                .map(|(index, _)| index);
         }
         let (ssrc, payload_type) = (arrived.header.ssrc, arrived.header.payload_type);
-        if let Some((index, _)) = tracks.iter().filter_map(of).find(|(_, track)| track.ssrcs.contains(&ssrc)) {
+        if let Some((index, _)) = tracks
+            .iter()
+            .filter_map(of)
+            .find(|(_, track)| track.ssrcs.contains(&ssrc))
+        {
             return Some(index);
         }
         let mut having = tracks.iter().filter_map(of).filter(|(_, track)| {
@@ -66,17 +93,26 @@ impl Shard {
 
     /// Forgets a source: its packets are let go, its SSRC is retired.
     pub(super) fn remove_source(&mut self, index: u32) {
-        let Some(mut source) = self.sources.remove(index) else { return };
+        let Some(mut source) = self.sources.remove(index) else {
+            return;
+        };
         source.history.clear(|slot| self.packets.release(slot));
-        let Some(track) = self.tracks.get_mut(source.track) else { return };
+        let Some(track) = self.tracks.get_mut(source.track) else {
+            return;
+        };
         let layer = &mut track.layers[source.layer];
         if layer.source == Some(index) {
             layer.source = None;
         }
         if let Some(transport) = self.transports.get_mut(track.transport) {
             let streams = transport.streams.iter_mut();
-            let retired = Feeds::Retired { track: source.track };
-            streams.filter(|stream| stream.feeds == Feeds::Source(index)).for_each(|stream| stream.feeds = retired);
+            let retired = Feeds::Retired {
+                track: source.track,
+            };
+            let feeding = |feeds| feeds == Feeds::Source(index) || feeds == Feeds::Rtx(index);
+            streams
+                .filter(|stream| feeding(stream.feeds))
+                .for_each(|stream| stream.feeds = retired);
         }
     }
 }

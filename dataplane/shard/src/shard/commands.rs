@@ -20,11 +20,18 @@ impl Shard {
         match command {
             Command::AddTransport { id, ice } => self.add_transport(id, ice, now),
             Command::RestartIce { id, ice } => self.restart_ice(id, ice),
-            Command::InstallKeys { id, profile, local, remote } => self.install_keys(id, profile, &local, &remote, now),
+            Command::InstallKeys {
+                id,
+                profile,
+                local,
+                remote,
+            } => self.install_keys(id, profile, &local, &remote, now),
             Command::SendDatagram { id, datagram } => self.send_datagram(id, &datagram),
             Command::RemoveTransport { id } => self.remove_transport(id),
             Command::AddTrack(add) => self.add_track(add, now),
-            Command::UpdateTrack { track, size, muted } => self.update_track(track, size, muted, now),
+            Command::UpdateTrack { track, size, muted } => {
+                self.update_track(track, size, muted, now)
+            }
             Command::RemoveTrack { track } => self.remove_track(track),
             Command::Subscribe(subscribe) => self.subscribe(subscribe, now),
             Command::SetWanted { id, wanted } => self.set_wanted(id, wanted, now),
@@ -46,38 +53,62 @@ impl Shard {
     }
 
     fn add_transport(&mut self, id: TransportId, ice: IceCredentials, now: Instant) {
-        let taken = self.transport_ids.contains_key(&id) || self.ufrags.contains_key(ice.local_ufrag.as_str());
+        let taken = self.transport_ids.contains_key(&id)
+            || self.ufrags.contains_key(ice.local_ufrag.as_str());
         if taken || self.transports.is_full() {
             return self.counters.commands_refused.add(1);
         }
         let ufrag = ice.local_ufrag.clone().into_boxed_str();
         let report_ssrc = self.numbers.next() as u32;
-        let Ok(index) = self.transports.insert(Transport::new(id, Ice::new(ice, now), report_ssrc, now)) else { return };
+        let transport = Transport::new(id, Ice::new(ice, now), report_ssrc, now);
+        let Some(index) = self.transports.insert(transport) else {
+            return;
+        };
         self.transport_ids.insert(id, index);
         self.ufrags.insert(ufrag, index);
-        if let Some(at) = self.transports.get(index).and_then(|transport| transport.ice.poll_timeout()) {
+        if let Some(at) = self
+            .transports
+            .get(index)
+            .and_then(|transport| transport.ice.poll_timeout())
+        {
             self.wake_at(at);
         }
     }
 
     fn restart_ice(&mut self, id: TransportId, ice: IceCredentials) {
-        let Some(index) = self.transport(id) else { return };
+        let Some(index) = self.transport(id) else {
+            return;
+        };
         if self.ufrags.contains_key(ice.local_ufrag.as_str()) {
             return self.counters.commands_refused.add(1);
         }
-        self.ufrags.insert(ice.local_ufrag.clone().into_boxed_str(), index);
-        let Some(transport) = self.transports.get_mut(index) else { return };
+        self.ufrags
+            .insert(ice.local_ufrag.clone().into_boxed_str(), index);
+        let Some(transport) = self.transports.get_mut(index) else {
+            return;
+        };
         if let Some(unused) = transport.ice.restart(ice) {
             self.ufrags.remove(unused.as_str());
         }
     }
 
-    fn install_keys(&mut self, id: TransportId, profile: Profile, local: &MasterKey, remote: &MasterKey, now: Instant) {
-        let Some(index) = self.transport(id) else { return };
+    fn install_keys(
+        &mut self,
+        id: TransportId,
+        profile: Profile,
+        local: &MasterKey,
+        remote: &MasterKey,
+        now: Instant,
+    ) {
+        let Some(index) = self.transport(id) else {
+            return;
+        };
         if local.profile() != profile || remote.profile() != profile {
             return self.counters.commands_refused.add(1);
         }
-        let Some(transport) = self.transports.get_mut(index) else { return };
+        let Some(transport) = self.transports.get_mut(index) else {
+            return;
+        };
         transport.sender = Some(Sender::new(local));
         transport.receiver = Some(Receiver::new(remote, SSRCS_PER_TRANSPORT));
         self.choose_for_subscriber(index, now);
@@ -85,30 +116,50 @@ impl Shard {
 
     /// A subscriber can be sent to from now on: what it waits for is asked for.
     pub(super) fn choose_for_subscriber(&mut self, transport: u32, now: Instant) {
-        let count = self.transports.get(transport).map_or(0, |transport| transport.subscriptions.len());
+        let count = self
+            .transports
+            .get(transport)
+            .map_or(0, |transport| transport.subscriptions.len());
         for at in 0..count {
             let of = self.transports.get(transport);
-            let Some(index) = of.and_then(|transport| transport.subscriptions.get(at).copied()) else { break };
+            let Some(index) = of.and_then(|transport| transport.subscriptions.get(at).copied())
+            else {
+                break;
+            };
             self.choose_layer(index, now);
         }
     }
 
     fn send_datagram(&mut self, id: TransportId, datagram: &[u8]) {
-        let Some(index) = self.transport(id) else { return };
-        match self.transports.get(index).and_then(|transport| transport.ice.selected()) {
+        let Some(index) = self.transport(id) else {
+            return;
+        };
+        match self
+            .transports
+            .get(index)
+            .and_then(|transport| transport.ice.selected())
+        {
             Some(remote) => self.send_plain(remote, datagram),
             None => self.counters.count_drop(DropReason::NotReady),
         }
     }
 
     fn remove_transport(&mut self, id: TransportId) {
-        let Some(index) = self.transport(id) else { return };
-        let Some(transport) = self.transports.get_mut(index) else { return };
+        let Some(index) = self.transport(id) else {
+            return;
+        };
+        let Some(transport) = self.transports.get_mut(index) else {
+            return;
+        };
         let (tracks, subscriptions) = (transport.tracks.clone(), transport.subscriptions.clone());
         tracks.into_iter().for_each(|track| self.drop_track(track));
-        subscriptions.into_iter().for_each(|subscription| self.drop_subscription(subscription));
+        subscriptions
+            .into_iter()
+            .for_each(|subscription| self.drop_subscription(subscription));
         self.forget_waiting(index);
-        let Some(mut transport) = self.transports.remove(index) else { return };
+        let Some(mut transport) = self.transports.remove(index) else {
+            return;
+        };
         self.transport_ids.remove(&id);
         for ufrag in transport.ice.local_ufrags() {
             self.ufrags.remove(ufrag);
@@ -120,7 +171,9 @@ impl Shard {
 
     /// Lets go of packets that wait for a transport which is about to go.
     fn forget_waiting(&mut self, transport: u32) {
-        let Some(of) = self.transports.get_mut(transport) else { return };
+        let Some(of) = self.transports.get_mut(transport) else {
+            return;
+        };
         let (mut next, _) = std::mem::replace(&mut of.queue, (NONE, NONE));
         while let Some(waiting) = self.tx.get(next) {
             self.packets.release(waiting.slot);
@@ -129,13 +182,16 @@ impl Shard {
     }
 
     fn add_track(&mut self, add: AddTrack, now: Instant) {
-        let Some(transport) = self.transport(add.transport) else { return };
+        let Some(transport) = self.transport(add.transport) else {
+            return;
+        };
         let id = add.track;
         if self.track_ids.contains_key(&id) || self.tracks.is_full() {
             return self.counters.commands_refused.add(1);
         }
         let extensions = add.extensions;
-        let Some(Ok(index)) = Track::new(add, transport, now).map(|track| self.tracks.insert(track)) else {
+        let track = Track::new(add, transport, now);
+        let Some(index) = track.and_then(|track| self.tracks.insert(track)) else {
             return self.counters.commands_refused.add(1);
         };
         self.track_ids.insert(id, index);
@@ -147,8 +203,12 @@ impl Shard {
 
     fn update_track(&mut self, id: TrackId, size: Option<Size>, muted: bool, now: Instant) {
         let index = self.track_ids.get(&id).copied();
-        let Some(index) = self.known(index) else { return };
-        let Some(track) = self.tracks.get_mut(index) else { return };
+        let Some(index) = self.known(index) else {
+            return;
+        };
+        let Some(track) = self.tracks.get_mut(index) else {
+            return;
+        };
         let unmuted = track.muted && !muted;
         track.signalled = size;
         track.muted = muted;
@@ -160,7 +220,13 @@ impl Shard {
 
     /// After a pause, decoders may have given up: what is watched starts with a keyframe. It is asked for when packets come.
     fn want_keyframes_in_use(&mut self, track: u32, now: Instant) {
-        let Some(of) = self.tracks.get(track).filter(|of| of.kind == MediaKind::Video) else { return };
+        let Some(of) = self
+            .tracks
+            .get(track)
+            .filter(|of| of.kind == MediaKind::Video)
+        else {
+            return;
+        };
         let mut watched = [false; crate::limits::LAYERS_MAX];
         for index in &of.subscriptions {
             if let Some(target) = self.subscriptions.get(*index).and_then(|of| of.target) {
@@ -182,17 +248,31 @@ impl Shard {
     }
 
     fn drop_track(&mut self, index: u32) {
-        let Some(track) = self.tracks.get_mut(index) else { return };
+        let Some(track) = self.tracks.get_mut(index) else {
+            return;
+        };
         let subscriptions = std::mem::take(&mut track.subscriptions);
-        let sources: Vec<u32> = track.layers.iter().filter_map(|layer| layer.source).collect();
-        subscriptions.into_iter().for_each(|subscription| self.drop_subscription(subscription));
-        sources.into_iter().for_each(|source| self.remove_source(source));
-        let Some(track) = self.tracks.remove(index) else { return };
+        let sources: Vec<u32> = track
+            .layers
+            .iter()
+            .filter_map(|layer| layer.source)
+            .collect();
+        subscriptions
+            .into_iter()
+            .for_each(|subscription| self.drop_subscription(subscription));
+        sources
+            .into_iter()
+            .for_each(|source| self.remove_source(source));
+        let Some(track) = self.tracks.remove(index) else {
+            return;
+        };
         self.track_ids.remove(&track.id);
-        let Some(transport) = self.transports.get_mut(track.transport) else { return };
+        let Some(transport) = self.transports.get_mut(track.transport) else {
+            return;
+        };
         transport.tracks.retain(|of| *of != index);
         for stream in &mut transport.streams {
-            if matches!(stream.feeds, Feeds::Rtx { track, .. } | Feeds::Retired { track } if track == index) {
+            if stream.feeds == (Feeds::Retired { track: index }) {
                 // The same SSRC may feed a track again when the media section comes back.
                 stream.feeds = Feeds::Nothing;
             }
@@ -200,13 +280,21 @@ impl Shard {
     }
 
     fn subscribe(&mut self, subscribe: Subscribe, now: Instant) {
-        let Some(transport) = self.transport(subscribe.transport) else { return };
+        let Some(transport) = self.transport(subscribe.transport) else {
+            return;
+        };
         let track = self.track_ids.get(&subscribe.track).copied();
-        let Some(track) = self.known(track) else { return };
-        let Some(of) = self.tracks.get(track) else { return };
+        let Some(track) = self.known(track) else {
+            return;
+        };
+        let Some(of) = self.tracks.get(track) else {
+            return;
+        };
         let id = subscribe.id;
-        let taken = self.subscription_ids.contains_key(&id) || self.ssrc_taken(transport, subscribe.ssrc);
-        let full = self.subscriptions.is_full() || of.subscriptions.len() >= SUBSCRIPTIONS_PER_TRACK;
+        let taken =
+            self.subscription_ids.contains_key(&id) || self.ssrc_taken(transport, subscribe.ssrc);
+        let full =
+            self.subscriptions.is_full() || of.subscriptions.len() >= SUBSCRIPTIONS_PER_TRACK;
         if taken || full {
             return self.counters.commands_refused.add(1);
         }
@@ -215,7 +303,7 @@ impl Shard {
             return self.counters.commands_refused.add(1);
         };
         let subscription = Subscription::new(subscribe, track, transport, kind, first, now);
-        let Some(Ok(index)) = subscription.map(|subscription| self.subscriptions.insert(subscription)) else {
+        let Some(index) = subscription.and_then(|of| self.subscriptions.insert(of)) else {
             return self.counters.commands_refused.add(1);
         };
         self.subscription_ids.insert(id, index);
@@ -230,8 +318,13 @@ impl Shard {
 
     /// Whether the subscriber is already sent something under this SSRC: two streams of one number break the cipher.
     fn ssrc_taken(&self, transport: u32, ssrc: u32) -> bool {
-        let Some(of) = self.transports.get(transport) else { return false };
-        let mut subscriptions = of.subscriptions.iter().filter_map(|index| self.subscriptions.get(*index));
+        let Some(of) = self.transports.get(transport) else {
+            return false;
+        };
+        let mut subscriptions = of
+            .subscriptions
+            .iter()
+            .filter_map(|index| self.subscriptions.get(*index));
         subscriptions.any(|subscription| subscription.ssrc == ssrc)
     }
 
@@ -242,14 +335,20 @@ impl Shard {
         let of = self.transports.get(transport)?;
         match of.used_ssrcs.iter().find(|(used, _)| *used == ssrc) {
             Some((_, free)) => Some(*free),
-            None => (of.used_ssrcs.len() + of.subscriptions.len() < USED_SSRCS_MAX).then_some(random),
+            None => {
+                (of.used_ssrcs.len() + of.subscriptions.len() < USED_SSRCS_MAX).then_some(random)
+            }
         }
     }
 
     fn set_wanted(&mut self, id: SubscriptionId, wanted: Option<Size>, now: Instant) {
         let index = self.subscription_ids.get(&id).copied();
-        let Some(index) = self.known(index) else { return };
-        let Some(subscription) = self.subscriptions.get_mut(index) else { return };
+        let Some(index) = self.known(index) else {
+            return;
+        };
+        let Some(subscription) = self.subscriptions.get_mut(index) else {
+            return;
+        };
         subscription.wanted = wanted;
         self.choose_layer(index, now);
     }
@@ -262,16 +361,26 @@ impl Shard {
     }
 
     fn drop_subscription(&mut self, index: u32) {
-        let Some(subscription) = self.subscriptions.remove(index) else { return };
+        let Some(subscription) = self.subscriptions.remove(index) else {
+            return;
+        };
         self.subscription_ids.remove(&subscription.id);
         if let Some(track) = self.tracks.get_mut(subscription.track) {
             track.subscriptions.retain(|of| *of != index);
         }
-        let Some(transport) = self.transports.get_mut(subscription.transport) else { return };
+        let Some(transport) = self.transports.get_mut(subscription.transport) else {
+            return;
+        };
         transport.subscriptions.retain(|of| *of != index);
-        let Some(last) = subscription.rewriter.last() else { return };
+        let Some(last) = subscription.rewriter.last() else {
+            return;
+        };
         let free = last.seq.add(1);
-        match transport.used_ssrcs.iter_mut().find(|(used, _)| *used == subscription.ssrc) {
+        match transport
+            .used_ssrcs
+            .iter_mut()
+            .find(|(used, _)| *used == subscription.ssrc)
+        {
             Some(used) => used.1 = free,
             None => transport.used_ssrcs.push((subscription.ssrc, free)),
         }

@@ -33,7 +33,9 @@ impl Shard {
     pub(super) fn seal_waiting(&mut self) {
         for at in 0..self.tx.dirty.len() {
             let index = self.tx.dirty[at];
-            let Some(transport) = self.transports.get_mut(index) else { continue };
+            let Some(transport) = self.transports.get_mut(index) else {
+                continue;
+            };
             let (first, _) = std::mem::replace(&mut transport.queue, (NONE, NONE));
             transport.resends = 0;
             self.seal_run(index, first);
@@ -43,7 +45,10 @@ impl Shard {
 
     /// Seals what waits for one transport, beginning with entry `next`.
     fn seal_run(&mut self, transport: u32, mut next: u32) {
-        let remote = self.transports.get(transport).and_then(|transport| transport.ice.selected());
+        let remote = self
+            .transports
+            .get(transport)
+            .and_then(|transport| transport.ice.selected());
         let mut run = remote.map(Run::new);
         while let Some(waiting) = self.tx.get(next) {
             next = waiting.next;
@@ -62,29 +67,48 @@ impl Shard {
     }
 
     fn seal(&mut self, transport: u32, waiting: &Waiting, run: &mut Run) -> Result<(), DropReason> {
-        let of = self.subscriptions.get_mut(waiting.subscription).filter(|of| of.id == waiting.id).ok_or(DropReason::NotReady)?;
-        let sender = self.transports.get_mut(transport).and_then(|of| of.sender.as_mut()).ok_or(DropReason::NotReady)?;
-        let packet = self.packets.get_mut(waiting.slot).ok_or(DropReason::NotReady)?;
+        let of = self
+            .subscriptions
+            .get_mut(waiting.subscription)
+            .filter(|of| of.id == waiting.id)
+            .ok_or(DropReason::NotReady)?;
+        let sender = self
+            .transports
+            .get_mut(transport)
+            .and_then(|of| of.sender.as_mut())
+            .ok_or(DropReason::NotReady)?;
+        let packet = self
+            .packets
+            .get_mut(waiting.slot)
+            .ok_or(DropReason::NotReady)?;
         let tag = sender.profile().tag_len();
         let mut header = [0; HEADER_BYTES_MAX];
 
         // The padding is part of what the packet's number stands for: a resend must repeat it.
-        let plain = write_header(of, packet, &waiting.numbers, 0, &mut header).map_err(|_| DropReason::TooLarge)?;
+        let plain = write_header(of, packet, &waiting.numbers, 0, &mut header)
+            .map_err(|_| DropReason::TooLarge)?;
         let len = plain + payload_len(packet) + tag;
-        let record = of.sent.get(waiting.numbers.seq).ok_or(DropReason::NotReady)?;
+        let record = of
+            .sent
+            .get(waiting.numbers.seq)
+            .ok_or(DropReason::NotReady)?;
         if waiting.again == Again::First && !packet.padding {
             record.padding = run.lacks(len, RUN_PADDING_MAX) as u8;
         }
         let padding = usize::from(record.padding);
         if padding > 0 {
-            write_header(of, packet, &waiting.numbers, padding, &mut header).map_err(|_| DropReason::TooLarge)?;
+            write_header(of, packet, &waiting.numbers, padding, &mut header)
+                .map_err(|_| DropReason::TooLarge)?;
         }
         let len = len + padding;
         if len > DATAGRAM_BYTES_MAX {
             return Err(DropReason::TooLarge);
         }
-        let payload = write_payload(packet, &waiting.numbers, padding).ok_or(DropReason::TooLarge)?;
-        let room = run.room(len, &mut self.tx, &self.counters).ok_or(DropReason::NoSendBuffer)?;
+        let payload =
+            write_payload(packet, &waiting.numbers, padding).ok_or(DropReason::TooLarge)?;
+        let room = run
+            .room(len, &mut self.tx, &self.counters)
+            .ok_or(DropReason::NoSendBuffer)?;
         let sealed = sender.protect_rtp(&header[..plain], payload, waiting.numbers.seq, room);
         run.wrote(sealed.map_err(|_| DropReason::Protect)?);
         Ok(())
@@ -101,8 +125,13 @@ impl Shard {
     }
 
     fn try_send_rtcp(&mut self, transport: u32, len: usize) -> Result<(), DropReason> {
-        let of = self.transports.get_mut(transport).ok_or(DropReason::NotReady)?;
-        let (Some(remote), Some(sender)) = (of.ice.selected(), of.sender.as_mut()) else { return Err(DropReason::NotReady) };
+        let of = self
+            .transports
+            .get_mut(transport)
+            .ok_or(DropReason::NotReady)?;
+        let (Some(remote), Some(sender)) = (of.ice.selected(), of.sender.as_mut()) else {
+            return Err(DropReason::NotReady);
+        };
         let plain = self.scratch.get(..len).ok_or(DropReason::TooLarge)?;
         let mut buffer = self.tx.take().ok_or(DropReason::NoSendBuffer)?;
         let sealed = sender.protect_rtcp(plain, buffer.room());
@@ -121,10 +150,13 @@ impl Shard {
         if datagram.len() > DATAGRAM_BYTES_MAX {
             return self.counters.count_drop(DropReason::TooLarge);
         }
-        let Some(mut buffer) = self.tx.take() else { return self.counters.count_drop(DropReason::NoSendBuffer) };
+        let Some(mut buffer) = self.tx.take() else {
+            return self.counters.count_drop(DropReason::NoSendBuffer);
+        };
         buffer.room()[..datagram.len()].copy_from_slice(datagram);
         buffer.advance(datagram.len());
-        self.tx.transmit(remote, datagram.len(), buffer, &self.counters);
+        self.tx
+            .transmit(remote, datagram.len(), buffer, &self.counters);
     }
 }
 
@@ -137,7 +169,10 @@ fn write_header(
     padding: usize,
     out: &mut [u8],
 ) -> Result<usize, NoRoom> {
-    let (level, orientation) = ([packet.audio_level.unwrap_or(0)], [packet.video_orientation.unwrap_or(0)]);
+    let (level, orientation) = (
+        [packet.audio_level.unwrap_or(0)],
+        [packet.video_orientation.unwrap_or(0)],
+    );
     let mut elements = [Element { id: 0, data: &[] }; 3];
     let mut count = 0;
     let mut add = |id: Option<u8>, data| {
@@ -146,9 +181,22 @@ fn write_header(
             count += 1;
         }
     };
-    add(of.extensions.mid.filter(|_| !of.mid.as_bytes().is_empty()), of.mid.as_bytes());
-    add(of.extensions.audio_level.filter(|_| packet.audio_level.is_some()), &level[..]);
-    add(of.extensions.video_orientation.filter(|_| packet.video_orientation.is_some()), &orientation[..]);
+    add(
+        of.extensions.mid.filter(|_| !of.mid.as_bytes().is_empty()),
+        of.mid.as_bytes(),
+    );
+    add(
+        of.extensions
+            .audio_level
+            .filter(|_| packet.audio_level.is_some()),
+        &level[..],
+    );
+    add(
+        of.extensions
+            .video_orientation
+            .filter(|_| packet.video_orientation.is_some()),
+        &orientation[..],
+    );
     let header = rtp::Outgoing {
         marker: packet.marker,
         payload_type: of.payload_type(packet.codec).unwrap_or(0),
@@ -163,7 +211,9 @@ fn write_header(
 /// The descriptor as it goes out: picture ids always have 15 bits.
 fn outgoing_descriptor(of: &vp8::Descriptor, numbers: &Outgoing) -> vp8::Descriptor {
     vp8::Descriptor {
-        picture_id: of.picture_id.map(|_| PictureId::Fifteen(numbers.picture.id)),
+        picture_id: of
+            .picture_id
+            .map(|_| PictureId::Fifteen(numbers.picture.id)),
         tl0_picture_index: of.tl0_picture_index.map(|_| numbers.picture.tl0),
         key_index: of.key_index.map(|_| numbers.picture.key),
         ..*of
@@ -173,19 +223,31 @@ fn outgoing_descriptor(of: &vp8::Descriptor, numbers: &Outgoing) -> vp8::Descrip
 /// The length of the payload with its new descriptor.
 fn payload_len(packet: &Packet) -> usize {
     let id = |id: PictureId| PictureId::Fifteen(id.value());
-    let descriptor = packet.vp8.map(|of| vp8::Descriptor { picture_id: of.picture_id.map(id), ..of });
+    let descriptor = packet.vp8.map(|of| vp8::Descriptor {
+        picture_id: of.picture_id.map(id),
+        ..of
+    });
     packet.payload_len + descriptor.map_or(0, |descriptor| descriptor.len())
 }
 
 /// Writes the new descriptor in front of the payload, where the packet's own header was, and padding behind it, where its
 /// authentication tag was. The payload itself is not touched: other subscribers take it next.
-fn write_payload<'a>(packet: &'a mut Packet, numbers: &Outgoing, padding: usize) -> Option<&'a [u8]> {
-    let (mut start, end) = (packet.payload_start, packet.payload_start + packet.payload_len);
+fn write_payload<'a>(
+    packet: &'a mut Packet,
+    numbers: &Outgoing,
+    padding: usize,
+) -> Option<&'a [u8]> {
+    let (mut start, end) = (
+        packet.payload_start,
+        packet.payload_start + packet.payload_len,
+    );
     let memory = packet.buffer.around();
     if let Some(descriptor) = &packet.vp8 {
         let descriptor = outgoing_descriptor(descriptor, numbers);
         start = start.checked_sub(descriptor.len())?;
-        descriptor.emit(memory.get_mut(start..packet.payload_start)?).ok()?;
+        descriptor
+            .emit(memory.get_mut(start..packet.payload_start)?)
+            .ok()?;
     }
     let pad = memory.get_mut(end..end + padding)?;
     if let Some((count, zeros)) = pad.split_last_mut() {

@@ -41,15 +41,28 @@ enum Turn {
 impl Shard {
     /// Offers a packet to all subscriptions of its track.
     pub(super) fn forward(&mut self, slot: Slot, source: u32, now: Instant) {
-        let Some(track) = self.sources.get(source).map(|source| source.track) else { return };
-        let count = self.tracks.get(track).map_or(0, |track| track.subscriptions.len());
+        let Some(track) = self.sources.get(source).map(|source| source.track) else {
+            return;
+        };
+        let count = self
+            .tracks
+            .get(track)
+            .map_or(0, |track| track.subscriptions.len());
         let mut still_waiting = false;
         for at in 0..count {
-            let Some(index) = self.tracks.get(track).and_then(|track| track.subscriptions.get(at).copied()) else { break };
+            let Some(index) = self
+                .tracks
+                .get(track)
+                .and_then(|track| track.subscriptions.get(at).copied())
+            else {
+                break;
+            };
             match self.turn(index, slot, source) {
                 Turn::Skip => {}
                 Turn::Next => self.forward_to(index, slot, source, now),
-                Turn::Start if self.start(index, slot, source) => self.replay(index, slot, source, now),
+                Turn::Start if self.start(index, slot, source) => {
+                    self.replay(index, slot, source, now)
+                }
                 Turn::Start => still_waiting = true,
             }
         }
@@ -59,38 +72,70 @@ impl Shard {
     }
 
     fn turn(&self, index: u32, slot: Slot, source: u32) -> Turn {
-        let (Some(subscription), Some(packet)) = (self.subscriptions.get(index), self.packets.get(slot)) else {
+        let (Some(subscription), Some(packet)) =
+            (self.subscriptions.get(index), self.packets.get(slot))
+        else {
             return Turn::Skip;
         };
-        let Some(source) = self.sources.get(source) else { return Turn::Skip };
-        if !self.transports.get(subscription.transport).is_some_and(|transport| transport.is_ready()) {
+        let Some(source) = self.sources.get(source) else {
+            return Turn::Skip;
+        };
+        if !self
+            .transports
+            .get(subscription.transport)
+            .is_some_and(|transport| transport.is_ready())
+        {
             return Turn::Skip;
         }
         if !subscription.waits_for(source.id, source.layer) {
             return Turn::Next;
         }
         // Late enough, a keyframe is not worth it: the decoder would see a step back in time. Unless there is no decoder yet.
-        let in_time = source.lateness(packet.seq) <= KEYFRAME_LATE_PACKETS || subscription.rewriter.last().is_none();
-        if packet.keyframe_start && in_time { Turn::Start } else { Turn::Next }
+        let in_time = source.lateness(packet.seq) <= KEYFRAME_LATE_PACKETS
+            || subscription.rewriter.last().is_none();
+        if packet.keyframe_start && in_time {
+            Turn::Start
+        } else {
+            Turn::Next
+        }
     }
 
     /// Starts a subscription at this packet, or switches it to the packet's source. `false` when the switch is refused.
     fn start(&mut self, index: u32, slot: Slot, source: u32) -> bool {
-        let (Some(subscription), Some(packet)) = (self.subscriptions.get_mut(index), self.packets.get(slot)) else {
+        let (Some(subscription), Some(packet)) =
+            (self.subscriptions.get_mut(index), self.packets.get(slot))
+        else {
             return false;
         };
-        let Some(of) = self.sources.get(source) else { return false };
+        let Some(of) = self.sources.get(source) else {
+            return false;
+        };
         let frames = match subscription.kind {
             MediaKind::Audio => Frames::Unmarked,
             MediaKind::Video => Frames::Marked,
         };
-        let old = subscription.rewriter.source().and_then(|id| find_source(&self.tracks, &self.sources, subscription, id));
-        let timestamp = match subscription.rewriter.last().zip(subscription.rewriter.timestamp_offset()) {
+        let old = subscription
+            .rewriter
+            .source()
+            .and_then(|id| find_source(&self.tracks, &self.sources, subscription, id));
+        let timestamp = match subscription
+            .rewriter
+            .last()
+            .zip(subscription.rewriter.timestamp_offset())
+        {
             None => Ok(packet.timestamp),
             Some((last, offset)) => {
                 let report = old.and_then(|old| old.sender_report);
-                let last_in = Moment { timestamp: last.timestamp.sub(offset), arrival: last.arrival, report };
-                let next = Moment { timestamp: packet.timestamp, arrival: packet.arrival, report: of.sender_report };
+                let last_in = Moment {
+                    timestamp: last.timestamp.sub(offset),
+                    arrival: last.arrival,
+                    report,
+                };
+                let next = Moment {
+                    timestamp: packet.timestamp,
+                    arrival: packet.arrival,
+                    report: of.sender_report,
+                };
                 timing::continued(last.timestamp, last_in, next, of.clock_rate)
             }
         };
@@ -99,20 +144,35 @@ impl Shard {
             return false;
         };
         if subscription.kind == MediaKind::Video {
-            let counter = if subscription.rewriter.last().is_none() { &self.counters.starts } else { &self.counters.switches };
+            let counter = if subscription.rewriter.last().is_none() {
+                &self.counters.starts
+            } else {
+                &self.counters.switches
+            };
             counter.add(1);
         }
-        subscription.rewriter.switch(&packet.incoming(of.id), timestamp, frames);
+        subscription
+            .rewriter
+            .switch(&packet.incoming(of.id), timestamp, frames);
         true
     }
 
     /// Forwards a keyframe's first packet and those behind it that came before it.
     fn replay(&mut self, index: u32, slot: Slot, source: u32, now: Instant) {
-        let Some(first) = self.packets.get(slot).map(|packet| packet.seq) else { return };
+        let Some(first) = self.packets.get(slot).map(|packet| packet.seq) else {
+            return;
+        };
         self.forward_to(index, slot, source, now);
-        let newest = self.sources.get(source).and_then(|source| source.history.newest()).unwrap_or(first);
+        let newest = self
+            .sources
+            .get(source)
+            .and_then(|source| source.history.newest())
+            .unwrap_or(first);
         for number in first.0 + 1..=newest.0 {
-            let later = self.sources.get(source).and_then(|source| source.history.get(weir_wire::ExtSeq(number)));
+            let later = self
+                .sources
+                .get(source)
+                .and_then(|source| source.history.get(weir_wire::ExtSeq(number)));
             if let Some(later) = later {
                 self.forward_to(index, later, source, now);
             }
@@ -121,27 +181,51 @@ impl Shard {
 
     /// Gives one packet its numbers and queues it.
     fn forward_to(&mut self, index: u32, slot: Slot, source: u32, now: Instant) {
-        let (Some(subscription), Some(packet)) = (self.subscriptions.get_mut(index), self.packets.get(slot)) else { return };
-        let Some(of) = self.sources.get(source) else { return };
+        let (Some(subscription), Some(packet)) =
+            (self.subscriptions.get_mut(index), self.packets.get(slot))
+        else {
+            return;
+        };
+        let Some(of) = self.sources.get(source) else {
+            return;
+        };
         if subscription.payload_type(packet.codec).is_none() {
             return self.counters.count_drop(DropReason::CodecNotTaken);
         }
         let numbers = match subscription.rewriter.rewrite(&packet.incoming(of.id)) {
             Ok(numbers) => numbers,
             Err(Refused::OtherSource) => return,
-            Err(Refused::BeforeStart) => return self.counters.count_drop(DropReason::BeforeKeyframe),
+            Err(Refused::BeforeStart) => {
+                return self.counters.count_drop(DropReason::BeforeKeyframe);
+            }
             Err(Refused::TooLate) => return self.counters.count_drop(DropReason::TooLate),
             Err(Refused::Removed) => return self.counters.padding_removed.add(1),
         };
         subscription.sent.record(numbers, of.id, packet.seq, now);
         if packet.keyframe_start {
-            subscription.last_keyframe = Some(subscription.last_keyframe.map_or(numbers.seq, |last| last.max(numbers.seq)));
+            subscription.last_keyframe = Some(
+                subscription
+                    .last_keyframe
+                    .map_or(numbers.seq, |last| last.max(numbers.seq)),
+            );
             subscription.keyframe_asked = false;
         }
-        let Some(transport) = self.transports.get_mut(subscription.transport) else { return };
+        let Some(transport) = self.transports.get_mut(subscription.transport) else {
+            return;
+        };
         let (id, again) = (subscription.id, Again::First);
-        let waiting = Waiting { subscription: index, id, slot, numbers, again, next: 0 };
-        if !self.tx.push(subscription.transport, &mut transport.queue, waiting) {
+        let waiting = Waiting {
+            subscription: index,
+            id,
+            slot,
+            numbers,
+            again,
+            next: 0,
+        };
+        if !self
+            .tx
+            .push(subscription.transport, &mut transport.queue, waiting)
+        {
             return self.counters.count_drop(DropReason::OutgoingFull);
         }
         self.counters.rtp_forwarded.add(1);
@@ -154,32 +238,52 @@ impl Shard {
 
     /// Decides anew which layer each subscriber of a track gets, and asks for the keyframes that this takes.
     pub(super) fn choose_layers(&mut self, track: u32, now: Instant) {
-        let Some(of) = self.tracks.get_mut(track) else { return };
+        let Some(of) = self.tracks.get_mut(track) else {
+            return;
+        };
         of.layers_checked = now;
         let count = of.subscriptions.len();
         for at in 0..count {
-            let Some(index) = self.tracks.get(track).and_then(|track| track.subscriptions.get(at).copied()) else { break };
+            let Some(index) = self
+                .tracks
+                .get(track)
+                .and_then(|track| track.subscriptions.get(at).copied())
+            else {
+                break;
+            };
             self.choose_layer(index, now);
         }
     }
 
     /// The same for one subscription.
     pub(super) fn choose_layer(&mut self, index: u32, now: Instant) {
-        let Some(subscription) = self.subscriptions.get_mut(index) else { return };
-        let Some(track) = self.tracks.get(subscription.track) else { return };
+        let Some(subscription) = self.subscriptions.get_mut(index) else {
+            return;
+        };
+        let Some(track) = self.tracks.get(subscription.track) else {
+            return;
+        };
         let states = track.layer_states();
-        let Some(target) = layers::choose(&states, subscription.wanted) else { return };
+        let Some(target) = layers::choose(&states, subscription.wanted) else {
+            return;
+        };
         let before = subscription.target.replace(target);
         if let Some(before) = before.filter(|before| *before != target)
             && !states[before].live
         {
             self.counters.layers_stalled.add(1);
         }
-        let Some(source) = track.layers[target].source else { return };
-        let waits = self.sources.get(source).is_some_and(|of| {
-            subscription.waits_for(of.id, target) && !of.keyframes.is_wanted()
-        });
-        let ready = self.transports.get(subscription.transport).is_some_and(|transport| transport.is_ready());
+        let Some(source) = track.layers[target].source else {
+            return;
+        };
+        let waits = self
+            .sources
+            .get(source)
+            .is_some_and(|of| subscription.waits_for(of.id, target) && !of.keyframes.is_wanted());
+        let ready = self
+            .transports
+            .get(subscription.transport)
+            .is_some_and(|transport| transport.is_ready());
         if waits && ready && subscription.kind == MediaKind::Video {
             self.want_keyframe(source, now);
         }
@@ -187,7 +291,9 @@ impl Shard {
 
     /// Asks a source for a keyframe, now or when the last request was long enough ago.
     pub(super) fn want_keyframe(&mut self, source: u32, now: Instant) {
-        let Some(of) = self.sources.get_mut(source) else { return };
+        let Some(of) = self.sources.get_mut(source) else {
+            return;
+        };
         if of.keyframes.want() {
             self.counters.keyframe_requests_coalesced.add(1);
             return;
@@ -208,6 +314,9 @@ pub(super) fn find_source<'a>(
     id: SourceId,
 ) -> Option<&'a Source> {
     let track = tracks.get(subscription.track)?;
-    let feeding = track.layers.iter().filter_map(|layer| sources.get(layer.source?));
+    let feeding = track
+        .layers
+        .iter()
+        .filter_map(|layer| sources.get(layer.source?));
     feeding.into_iter().find(|source| source.id == id)
 }

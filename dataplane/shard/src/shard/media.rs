@@ -13,7 +13,9 @@ use crate::counters::DropReason;
 use crate::history::Inserted;
 use crate::ids::{Codec, ExtensionIds, MediaKind};
 use crate::kept::KeptPacket;
-use crate::limits::{HISTORY_IDLE_PACKETS, HISTORY_VIDEO_PACKETS, LAYER_CHECK_INTERVAL, LAYER_SILENT};
+use crate::limits::{
+    HISTORY_IDLE_PACKETS, HISTORY_VIDEO_PACKETS, LAYER_CHECK_INTERVAL, LAYER_SILENT,
+};
 use crate::packet::{Packet, Slot};
 use crate::publisher::Tag;
 use crate::rewriter::Picture;
@@ -57,9 +59,13 @@ impl Arrived {
                 id if id == ids.mid => arrived.mid = tag(element.data),
                 id if id == ids.rid => arrived.rid = tag(element.data),
                 id if id == ids.repaired_rid => arrived.repaired_rid = tag(element.data),
-                id if id == ids.transport_cc => arrived.transport_seq = extension::transport_sequence(element.data),
+                id if id == ids.transport_cc => {
+                    arrived.transport_seq = extension::transport_sequence(element.data)
+                }
                 id if id == ids.audio_level => arrived.audio_level = element.data.first().copied(),
-                id if id == ids.video_orientation => arrived.video_orientation = element.data.first().copied(),
+                id if id == ids.video_orientation => {
+                    arrived.video_orientation = element.data.first().copied()
+                }
                 _ => {}
             }
         }
@@ -96,7 +102,9 @@ impl Shard {
         };
         let media = match feeds {
             Feeds::Source(source) => self.direct(source, &arrived).map(|media| (source, media)),
-            Feeds::Rtx { track, layer } => self.unwrap_rtx(track, layer, &arrived, buffer.datagram()),
+            Feeds::Rtx(source) => self
+                .unwrap_rtx(source, &arrived, buffer.datagram())
+                .map(|media| (source, media)),
             Feeds::Retired { .. } | Feeds::Nothing => Err(DropReason::UnknownSsrc),
         };
         match media {
@@ -106,8 +114,16 @@ impl Shard {
     }
 
     /// Authenticates and decrypts in place, reads the header, and notes the arrival for transport-wide feedback.
-    fn unprotect(&mut self, buffer: &mut ReceiveBuffer, transport: u32, now: Instant) -> Result<Arrived, DropReason> {
-        let of = self.transports.get_mut(transport).ok_or(DropReason::UnknownAddress)?;
+    fn unprotect(
+        &mut self,
+        buffer: &mut ReceiveBuffer,
+        transport: u32,
+        now: Instant,
+    ) -> Result<Arrived, DropReason> {
+        let of = self
+            .transports
+            .get_mut(transport)
+            .ok_or(DropReason::UnknownAddress)?;
         let receiver = of.receiver.as_mut().ok_or(DropReason::NoKeys)?;
         let unprotected = match receiver.unprotect_rtp(buffer.datagram_mut()) {
             Ok(unprotected) => unprotected,
@@ -129,13 +145,25 @@ impl Shard {
     }
 
     /// What the packet's SSRC is for; a new SSRC is bound to a track here.
-    fn feeds(&mut self, transport: u32, arrived: &Arrived, now: Instant) -> Result<Feeds, DropReason> {
-        let of = self.transports.get_mut(transport).ok_or(DropReason::UnknownAddress)?;
-        let at = of.stream(arrived.header.ssrc, now).ok_or(DropReason::TooManySsrcs)?;
+    fn feeds(
+        &mut self,
+        transport: u32,
+        arrived: &Arrived,
+        now: Instant,
+    ) -> Result<Feeds, DropReason> {
+        let of = self
+            .transports
+            .get_mut(transport)
+            .ok_or(DropReason::UnknownAddress)?;
+        let at = of
+            .stream(arrived.header.ssrc, now)
+            .ok_or(DropReason::TooManySsrcs)?;
         match of.streams[at].feeds {
-            feeds @ (Feeds::Source(_) | Feeds::Rtx { .. }) => Ok(feeds),
+            feeds @ (Feeds::Source(_) | Feeds::Rtx(_)) => Ok(feeds),
             before @ (Feeds::Retired { .. } | Feeds::Nothing) => {
-                let feeds = self.bind(transport, arrived, before, now).ok_or(DropReason::UnknownSsrc)?;
+                let feeds = self
+                    .bind(transport, arrived, before, now)
+                    .ok_or(DropReason::UnknownSsrc)?;
                 if let Some(of) = self.transports.get_mut(transport) {
                     of.streams[at].feeds = feeds;
                 }
@@ -159,24 +187,51 @@ impl Shard {
     }
 
     /// Takes the original packet out of a retransmission (RFC 4588 §4): its number is in front of the payload.
-    fn unwrap_rtx(&self, track: u32, layer: usize, arrived: &Arrived, datagram: &[u8]) -> Result<(u32, Media), DropReason> {
-        let index = self.source_of(track, layer).ok_or(DropReason::UnknownSsrc)?;
-        let source = self.sources.get(index).ok_or(DropReason::UnknownSsrc)?;
-        let payload_type = arrived.header.payload_type;
-        let codec = self.tracks.get(track).and_then(|track| track.codec_of_rtx(payload_type));
-        let codec = codec.ok_or(DropReason::UnknownPayloadType)?;
-        let number = datagram.get(arrived.payload.clone()).and_then(|payload| payload.first_chunk::<2>());
-        let number = Seq(u16::from_be_bytes(*number.ok_or(DropReason::RtxEmpty)?));
-        let newest = source.history.newest().ok_or(DropReason::RtxEmpty)?;
+    fn unwrap_rtx(
+        &self,
+        source: u32,
+        arrived: &Arrived,
+        datagram: &[u8],
+    ) -> Result<Media, DropReason> {
+        let source = self.sources.get(source).ok_or(DropReason::UnknownSsrc)?;
+        let track = self
+            .tracks
+            .get(source.track)
+            .ok_or(DropReason::UnknownSsrc)?;
+        let codec = track
+            .codec_of_rtx(arrived.header.payload_type)
+            .ok_or(DropReason::UnknownPayloadType)?;
+        let number = datagram
+            .get(arrived.payload.clone())
+            .and_then(|payload| payload.first_chunk::<2>());
+        let number = Seq(u16::from_be_bytes(*number.ok_or(DropReason::RtxUseless)?));
+        let newest = source.history.newest().ok_or(DropReason::RtxUseless)?;
+        let seq = newest.nearest(number);
+        if seq > newest {
+            return Err(DropReason::RtxUseless);
+        }
         let payload = arrived.payload.start + 2..arrived.payload.end;
         if payload.is_empty() {
-            return Err(DropReason::RtxEmpty);
+            return Err(DropReason::RtxUseless);
         }
-        let (seq, way) = (newest.nearest(number), Way::Retransmitted);
-        Ok((index, Media { seq, payload_type: codec.payload_type, payload, padding: false, way }))
+        let payload_type = codec.payload_type;
+        Ok(Media {
+            seq,
+            payload_type,
+            payload,
+            padding: false,
+            way: Way::Retransmitted,
+        })
     }
 
-    fn media(&mut self, buffer: ReceiveBuffer, source: u32, media: Media, arrived: &Arrived, now: Instant) {
+    fn media(
+        &mut self,
+        buffer: ReceiveBuffer,
+        source: u32,
+        media: Media,
+        arrived: &Arrived,
+        now: Instant,
+    ) {
         let (codec, payload) = match self.read_payload(source, &media, buffer.datagram()) {
             Ok(read) => read,
             Err(reason) => return self.refuse(buffer, reason),
@@ -184,11 +239,15 @@ impl Shard {
         if let Err(reason) = self.count_arrival(source, &media, &payload, arrived, now) {
             return self.refuse(buffer, reason);
         }
-        let Some(of) = self.sources.get_mut(source) else { return self.refuse(buffer, DropReason::UnknownSsrc) };
+        let Some(of) = self.sources.get_mut(source) else {
+            return self.refuse(buffer, DropReason::UnknownSsrc);
+        };
         let descriptor = payload.vp8.map(|(descriptor, _)| descriptor);
         let descriptor_len = payload.vp8.map_or(0, |(_, len)| len);
         let picture = descriptor.map_or(Picture::default(), |descriptor| Picture {
-            id: descriptor.picture_id.map_or(0, |id| of.picture_ids.extend(id)),
+            id: descriptor
+                .picture_id
+                .map_or(0, |id| of.picture_ids.extend(id)),
             tl0: descriptor.tl0_picture_index.unwrap_or(0),
             key: descriptor.key_index.unwrap_or(0),
         });
@@ -208,7 +267,9 @@ impl Shard {
             video_orientation: arrived.video_orientation,
             arrival: now,
         };
-        let Some(slot) = self.packets.insert(packet) else { return self.counters.count_drop(DropReason::OutgoingFull) };
+        let Some(slot) = self.packets.insert(packet) else {
+            return self.counters.count_drop(DropReason::OutgoingFull);
+        };
         // One reference is the batch's own: the history may let go of the packet before it is forwarded.
         self.packets.hold(slot);
         self.keep(source, media.seq, slot);
@@ -216,10 +277,18 @@ impl Shard {
         self.packets.release(slot);
     }
 
-    fn read_payload(&self, source: u32, media: &Media, datagram: &[u8]) -> Result<(Codec, Payload), DropReason> {
+    fn read_payload(
+        &self,
+        source: u32,
+        media: &Media,
+        datagram: &[u8],
+    ) -> Result<(Codec, Payload), DropReason> {
         let of = self.sources.get(source).ok_or(DropReason::UnknownSsrc)?;
         let track = self.tracks.get(of.track).ok_or(DropReason::UnknownSsrc)?;
-        let codec = track.codec(media.payload_type).ok_or(DropReason::UnknownPayloadType)?.codec;
+        let codec = track
+            .codec(media.payload_type)
+            .ok_or(DropReason::UnknownPayloadType)?
+            .codec;
         match of.history.check(media.seq) {
             Inserted::Kept => {}
             Inserted::Duplicate | Inserted::TooOld => return Err(DropReason::Duplicate),
@@ -227,7 +296,9 @@ impl Shard {
         if media.padding {
             return Ok((codec, Payload::default()));
         }
-        let payload = datagram.get(media.payload.clone()).ok_or(DropReason::RtpMalformed)?;
+        let payload = datagram
+            .get(media.payload.clone())
+            .ok_or(DropReason::RtpMalformed)?;
         let payload = codec::read(codec, payload).map_err(|_| DropReason::PayloadMalformed)?;
         Ok((codec, payload))
     }
@@ -241,13 +312,21 @@ impl Shard {
         arrived: &Arrived,
         now: Instant,
     ) -> Result<(), DropReason> {
-        let of = self.sources.get_mut(source).ok_or(DropReason::UnknownSsrc)?;
+        let of = self
+            .sources
+            .get_mut(source)
+            .ok_or(DropReason::UnknownSsrc)?;
         let track_index = of.track;
-        let track = self.tracks.get_mut(track_index).ok_or(DropReason::UnknownSsrc)?;
+        let track = self
+            .tracks
+            .get_mut(track_index)
+            .ok_or(DropReason::UnknownSsrc)?;
         self.counters.rtp_received.add(1);
         if media.way == Way::Directly {
-            let since_epoch = timing::units(now.saturating_duration_since(self.epoch), of.clock_rate);
-            of.reception.count(media.seq, arrived.header.timestamp, since_epoch);
+            let since_epoch =
+                timing::units(now.saturating_duration_since(self.epoch), of.clock_rate);
+            of.reception
+                .count(media.seq, arrived.header.timestamp, since_epoch);
         } else {
             self.counters.rtx_unwrapped.add(1);
         }
@@ -267,13 +346,20 @@ impl Shard {
             of.keyframes.satisfied();
         }
         of.last_arrival = now;
-        let due = [of.missing.poll_timeout(), of.keyframes.poll_timeout().map(|at| at.unwrap_or(now))];
+        let due = [
+            of.missing.poll_timeout(),
+            of.keyframes.poll_timeout().map(|at| at.unwrap_or(now)),
+        ];
         let layer = &mut track.layers[of.layer];
-        let returned = layer.last_arrival.is_none_or(|last| now.saturating_duration_since(last) >= LAYER_SILENT);
+        let returned = layer
+            .last_arrival
+            .is_none_or(|last| now.saturating_duration_since(last) >= LAYER_SILENT);
         let resized = payload.size.is_some() && payload.size != layer.size;
         layer.last_arrival = Some(now);
         layer.size = payload.size.or(layer.size);
-        let look = returned || resized || now.saturating_duration_since(track.layers_checked) >= LAYER_CHECK_INTERVAL;
+        let look = returned
+            || resized
+            || now.saturating_duration_since(track.layers_checked) >= LAYER_CHECK_INTERVAL;
         due.into_iter().flatten().for_each(|at| self.wake_at(at));
         self.report_soon(track_index, now);
         if look {
@@ -284,19 +370,38 @@ impl Shard {
 
     /// Starts the clock of this publisher's next receiver report.
     fn report_soon(&mut self, track: u32, now: Instant) {
-        let Some(transport) = self.tracks.get(track).map(|track| track.transport) else { return };
+        let Some(transport) = self.tracks.get(track).map(|track| track.transport) else {
+            return;
+        };
         self.report_at(transport, now);
     }
 
     /// Keeps a packet in its source's history, and lets go of what leaves it or exceeds the shard's bound.
     fn keep(&mut self, source: u32, seq: ExtSeq, slot: Slot) {
-        let Some(of) = self.sources.get_mut(source) else { return self.packets.release(slot) };
-        let in_use = self.tracks.get(of.track).is_some_and(|track| !track.subscriptions.is_empty());
-        let window = if in_use { HISTORY_VIDEO_PACKETS as u64 } else { HISTORY_IDLE_PACKETS };
+        let Some(of) = self.sources.get_mut(source) else {
+            return self.packets.release(slot);
+        };
+        let in_use = self
+            .tracks
+            .get(of.track)
+            .is_some_and(|track| !track.subscriptions.is_empty());
+        let window = if in_use {
+            HISTORY_VIDEO_PACKETS as u64
+        } else {
+            HISTORY_IDLE_PACKETS
+        };
         let packets = &mut self.packets;
-        of.history.insert(seq, slot, window, |gone| packets.release(gone));
-        let kept = KeptPacket { source, seq, slot, serial: self.packets.serial(slot) };
-        let Some(oldest) = self.kept.push(kept) else { return };
+        of.history
+            .insert(seq, slot, window, |gone| packets.release(gone));
+        let kept = KeptPacket {
+            source,
+            seq,
+            slot,
+            serial: self.packets.serial(slot),
+        };
+        let Some(oldest) = self.kept.push(kept) else {
+            return;
+        };
         if self.packets.serial(oldest.slot) != oldest.serial {
             return;
         }
@@ -307,7 +412,6 @@ impl Shard {
             self.packets.release(oldest.slot);
         }
     }
-
 }
 
 /// Why a protected packet was refused, as a counter.

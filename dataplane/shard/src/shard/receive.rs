@@ -47,37 +47,71 @@ impl Shard {
     }
 
     /// Whose check this is, whether it nominates, and how long the answer is.
-    fn check(&mut self, datagram: &[u8], remote: SocketAddr, answer: &mut [u8]) -> Result<(u32, Nomination, usize), DropReason> {
+    fn check(
+        &mut self,
+        datagram: &[u8],
+        remote: SocketAddr,
+        answer: &mut [u8],
+    ) -> Result<(u32, Nomination, usize), DropReason> {
         let message = stun::Message::parse(datagram).map_err(|_| DropReason::StunMalformed)?;
-        if message.class() != stun::Class::Request || !message.is_binding() || message.check_fingerprint() == Some(false) {
+        if message.class() != stun::Class::Request
+            || !message.is_binding()
+            || message.check_fingerprint() == Some(false)
+        {
             return Err(DropReason::StunMalformed);
         }
         let (local, peer) = message.ufrags().ok_or(DropReason::StunMalformed)?;
         let transport = *self.ufrags.get(local).ok_or(DropReason::StunUnknownUser)?;
-        let of = self.transports.get_mut(transport).ok_or(DropReason::StunUnknownUser)?;
+        let of = self
+            .transports
+            .get_mut(transport)
+            .ok_or(DropReason::StunUnknownUser)?;
         let key = of.ice.key(local, peer).ok_or(DropReason::StunUnknownUser)?;
-        message.check_integrity(key).map_err(|_| DropReason::StunUnauthenticated)?;
+        message
+            .check_integrity(key)
+            .map_err(|_| DropReason::StunUnauthenticated)?;
         let id = message.transaction_id();
         let len = match message.unknown_required() {
             None => stun::emit_success(id, remote, key, answer),
-            Some(kind) => stun::emit_error(id, stun::ErrorCode::UnknownAttribute(kind), Some(key), answer),
+            Some(kind) => stun::emit_error(
+                id,
+                stun::ErrorCode::UnknownAttribute(kind),
+                Some(key),
+                answer,
+            ),
         };
         if let Some(unused) = of.ice.confirm(local) {
             self.ufrags.remove(unused.as_str());
         }
-        let nomination = if message.use_candidate() { Nomination::Nominated } else { Nomination::Ordinary };
-        Ok((transport, nomination, len.map_err(|_| DropReason::TooLarge)?))
+        let nomination = if message.use_candidate() {
+            Nomination::Nominated
+        } else {
+            Nomination::Ordinary
+        };
+        Ok((
+            transport,
+            nomination,
+            len.map_err(|_| DropReason::TooLarge)?,
+        ))
     }
 
     /// Notes an authentic check: where the participant is, and that it still wants what it gets.
-    fn checked(&mut self, transport: u32, remote: SocketAddr, nomination: Nomination, now: Instant) {
+    fn checked(
+        &mut self,
+        transport: u32,
+        remote: SocketAddr,
+        nomination: Nomination,
+        now: Instant,
+    ) {
         let before = self.addresses.insert(remote, transport);
         if let Some(before) = before.filter(|before| *before != transport)
             && let Some(other) = self.transports.get_mut(before)
         {
             other.ice.forget(remote);
         }
-        let Some(of) = self.transports.get_mut(transport) else { return };
+        let Some(of) = self.transports.get_mut(transport) else {
+            return;
+        };
         let checked = of.ice.handle_check(remote, nomination, now);
         let (id, due) = (of.id, of.ice.poll_timeout());
         if let Some(replaced) = checked.replaced {
@@ -106,7 +140,10 @@ impl Shard {
             return self.refuse(buffer, DropReason::DatagramRate);
         }
         let id = of.id;
-        self.event(Event::Datagram { id, datagram: buffer.datagram().to_vec() });
+        self.event(Event::Datagram {
+            id,
+            datagram: buffer.datagram().to_vec(),
+        });
         self.packets.give_back(buffer);
     }
 }

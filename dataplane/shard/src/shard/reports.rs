@@ -21,16 +21,24 @@ const REPORT_BYTES_MAX: usize = SCRATCH_BYTES - 100;
 
 impl Shard {
     /// Lets `write` put a compound packet together and sends it. Nothing is sent when nothing was written.
-    fn send_compound(&mut self, transport: u32, write: impl FnOnce(&mut rtcp::Writer<'_>) -> Result<(), NoRoom>) {
+    fn send_compound(
+        &mut self,
+        transport: u32,
+        write: impl FnOnce(&mut rtcp::Writer<'_>) -> Result<(), NoRoom>,
+    ) {
         let len = compound(&mut self.scratch[..], write);
         self.send_rtcp(transport, len);
     }
 
     /// Tells a publisher when each of its packets arrived.
     pub(super) fn feedback_when_due(&mut self, index: u32, now: Instant) {
-        let Some(transport) = self.transports.get_mut(index) else { return };
+        let Some(transport) = self.transports.get_mut(index) else {
+            return;
+        };
         let (sender_ssrc, ready, epoch) = (transport.report_ssrc, transport.is_ready(), self.epoch);
-        let Some(report) = transport.feedback.report(now) else { return };
+        let Some(report) = transport.feedback.report(now) else {
+            return;
+        };
         let mut arrivals = [None; STATUSES_MAX];
         let mut count = 0;
         for (place, at) in arrivals.iter_mut().zip(report.statuses()) {
@@ -45,13 +53,19 @@ impl Shard {
         };
         transport.feedback.clear();
         if ready {
-            self.send_compound(index, |writer| writer.transport_feedback(&feedback, &arrivals[..count]).map(|_| ()));
+            self.send_compound(index, |writer| {
+                writer
+                    .transport_feedback(&feedback, &arrivals[..count])
+                    .map(|_| ())
+            });
         }
     }
 
     /// Reports to a participant on what it sends and on what it is sent.
     pub(super) fn reports_when_due(&mut self, index: u32, now: Instant) {
-        let Some(transport) = self.transports.get_mut(index) else { return };
+        let Some(transport) = self.transports.get_mut(index) else {
+            return;
+        };
         if transport.report_due.is_none_or(|due| due > now) {
             return;
         }
@@ -63,16 +77,25 @@ impl Shard {
     }
 
     fn send_receiver_report(&mut self, index: u32, now: Instant) {
-        let Some(transport) = self.transports.get(index) else { return };
+        let Some(transport) = self.transports.get(index) else {
+            return;
+        };
         let own = transport.report_ssrc;
         let mut blocks = [NO_BLOCK; rtcp::COUNT_MAX];
         let mut count = 0;
-        let tracks = transport.tracks.iter().filter_map(|track| self.tracks.get(*track));
+        let tracks = transport
+            .tracks
+            .iter()
+            .filter_map(|track| self.tracks.get(*track));
         let sources = tracks.flat_map(|track| track.layers.iter().filter_map(|layer| layer.source));
         for source in sources {
-            let Some(source) = self.sources.get_mut(source) else { continue };
+            let Some(source) = self.sources.get_mut(source) else {
+                continue;
+            };
             if let Some(place) = blocks.get_mut(count).filter(|_| source.reception.is_due()) {
-                *place = source.reception.report(source.ssrc, source.sender_report, now);
+                *place = source
+                    .reception
+                    .report(source.ssrc, source.sender_report, now);
                 count += 1;
             }
         }
@@ -85,19 +108,32 @@ impl Shard {
     }
 
     fn send_sender_reports(&mut self, index: u32, now: Instant) {
-        let count = self.transports.get(index).map_or(0, |transport| transport.subscriptions.len());
+        let count = self
+            .transports
+            .get(index)
+            .map_or(0, |transport| transport.subscriptions.len());
         for at in 0..count {
             let of = self.transports.get(index);
-            let Some(subscription) = of.and_then(|transport| transport.subscriptions.get(at).copied()) else { return };
+            let Some(subscription) =
+                of.and_then(|transport| transport.subscriptions.get(at).copied())
+            else {
+                return;
+            };
             self.send_sender_report(index, subscription, now);
         }
     }
 
     /// The publisher's time on the shard's wall clock, with the subscription's numbers.
     fn send_sender_report(&mut self, transport: u32, index: u32, now: Instant) {
-        let Some(of) = self.subscriptions.get(index) else { return };
-        let Some(info) = self.sender_info(of, now) else { return };
-        let Some(of) = self.subscriptions.get_mut(index) else { return };
+        let Some(of) = self.subscriptions.get(index) else {
+            return;
+        };
+        let Some(info) = self.sender_info(of, now) else {
+            return;
+        };
+        let Some(of) = self.subscriptions.get_mut(index) else {
+            return;
+        };
         of.reports.last = Some(((info.ntp >> 16) as u32, now));
         of.reports.packets = of.packets;
         let len = compound(&mut self.scratch[..], |writer| {
@@ -119,8 +155,14 @@ impl Shard {
         let shift = self.transports.get(publisher)?.clock_shift?;
         let since = now.saturating_duration_since(report.arrival);
         Some(SenderInfo {
-            ntp: report.ntp.wrapping_add(shift).wrapping_add(timing::ntp(since)),
-            rtp_time: report.rtp.add(offset).add(timing::units(since, source.clock_rate) as u32),
+            ntp: report
+                .ntp
+                .wrapping_add(shift)
+                .wrapping_add(timing::ntp(since)),
+            rtp_time: report
+                .rtp
+                .add(offset)
+                .add(timing::units(since, source.clock_rate) as u32),
             packet_count: of.packets,
             octet_count: of.octets,
         })
@@ -128,15 +170,34 @@ impl Shard {
 
     /// Sends a keyframe request if one is wanted, due, and somebody still waits for it.
     pub(super) fn request_keyframe_when_due(&mut self, index: u32, now: Instant) {
-        let Some(source) = self.sources.get(index) else { return };
-        let Some(track) = self.tracks.get(source.track) else { return };
-        let watches = |of: &Subscription| of.target == Some(source.layer) || of.rewriter.source() == Some(source.id);
-        let ready = |of: &Subscription| self.transports.get(of.transport).is_some_and(|transport| transport.is_ready());
-        let mut subscriptions = track.subscriptions.iter().filter_map(|index| self.subscriptions.get(*index));
+        let Some(source) = self.sources.get(index) else {
+            return;
+        };
+        let Some(track) = self.tracks.get(source.track) else {
+            return;
+        };
+        let watches = |of: &Subscription| {
+            of.target == Some(source.layer) || of.rewriter.source() == Some(source.id)
+        };
+        let ready = |of: &Subscription| {
+            self.transports
+                .get(of.transport)
+                .is_some_and(|transport| transport.is_ready())
+        };
+        let mut subscriptions = track
+            .subscriptions
+            .iter()
+            .filter_map(|index| self.subscriptions.get(*index));
         let watched = subscriptions.any(|of| watches(of) && ready(of));
         let (transport, media_ssrc) = (track.transport, source.ssrc);
-        let own = self.transports.get(transport).filter(|transport| transport.is_ready()).map(|of| of.report_ssrc);
-        let Some(source) = self.sources.get_mut(index) else { return };
+        let own = self
+            .transports
+            .get(transport)
+            .filter(|transport| transport.is_ready())
+            .map(|of| of.report_ssrc);
+        let Some(source) = self.sources.get_mut(index) else {
+            return;
+        };
         if !watched {
             return source.keyframes.satisfied();
         }
@@ -151,8 +212,12 @@ impl Shard {
 
     /// Reports holes in a source's numbers to its publisher, while somebody is subscribed.
     pub(super) fn report_missing_when_due(&mut self, index: u32, now: Instant) {
-        let Some(source) = self.sources.get_mut(index) else { return };
-        let Some(track) = self.tracks.get(source.track) else { return };
+        let Some(source) = self.sources.get_mut(index) else {
+            return;
+        };
+        let Some(track) = self.tracks.get(source.track) else {
+            return;
+        };
         if track.subscriptions.is_empty() {
             return source.missing.clear();
         }
@@ -165,9 +230,18 @@ impl Shard {
             }
         });
         let (transport, media_ssrc) = (track.transport, source.ssrc);
-        let Some(own) = self.transports.get(transport).filter(|of| of.is_ready()).map(|of| of.report_ssrc) else { return };
+        let Some(own) = self
+            .transports
+            .get(transport)
+            .filter(|of| of.is_ready())
+            .map(|of| of.report_ssrc)
+        else {
+            return;
+        };
         self.counters.nacks_sent.add(count as u64);
-        self.send_compound(transport, |writer| writer.nack(own, media_ssrc, &missing[..count]));
+        self.send_compound(transport, |writer| {
+            writer.nack(own, media_ssrc, &missing[..count])
+        });
     }
 }
 
@@ -184,7 +258,10 @@ const NO_BLOCK: ReportBlock = ReportBlock {
 
 /// Puts a compound packet together and says how long it is. What does not fit is left out whole: the rest is good
 /// without it.
-fn compound(scratch: &mut [u8], write: impl FnOnce(&mut rtcp::Writer<'_>) -> Result<(), NoRoom>) -> usize {
+fn compound(
+    scratch: &mut [u8],
+    write: impl FnOnce(&mut rtcp::Writer<'_>) -> Result<(), NoRoom>,
+) -> usize {
     let mut writer = rtcp::Writer::new(&mut scratch[..REPORT_BYTES_MAX]);
     let _ = write(&mut writer);
     writer.len()

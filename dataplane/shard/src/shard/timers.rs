@@ -20,7 +20,9 @@ impl Shard {
     }
 
     fn transport_timers(&mut self, index: u32, now: Instant) {
-        let Some(transport) = self.transports.get_mut(index) else { return };
+        let Some(transport) = self.transports.get_mut(index) else {
+            return;
+        };
         let id = transport.id;
         if transport.ice.handle_timeout(now) {
             let addresses = transport.ice.take_addresses();
@@ -31,8 +33,14 @@ impl Shard {
         }
         self.feedback_when_due(index, now);
         self.reports_when_due(index, now);
-        let Some(transport) = self.transports.get(index) else { return };
-        let due = [transport.ice.poll_timeout(), transport.feedback.poll_timeout(), transport.report_due];
+        let Some(transport) = self.transports.get(index) else {
+            return;
+        };
+        let due = [
+            transport.ice.poll_timeout(),
+            transport.feedback.poll_timeout(),
+            transport.report_due,
+        ];
         due.into_iter().flatten().for_each(|at| self.wake_at(at));
     }
 
@@ -47,14 +55,18 @@ impl Shard {
     }
 
     fn source_timers(&mut self, index: u32, now: Instant) {
-        let Some(source) = self.sources.get(index) else { return };
+        let Some(source) = self.sources.get(index) else {
+            return;
+        };
         if now.saturating_duration_since(source.last_arrival) >= LAYER_SILENT {
             // Nobody is there to answer. The next packet wakes the clocks again.
             return;
         }
         self.request_keyframe_when_due(index, now);
         self.report_missing_when_due(index, now);
-        let Some(source) = self.sources.get(index) else { return };
+        let Some(source) = self.sources.get(index) else {
+            return;
+        };
         let keyframe = source.keyframes.poll_timeout().map(|at| at.unwrap_or(now));
         let due = [keyframe, source.missing.poll_timeout()];
         due.into_iter().flatten().for_each(|at| self.wake_at(at));
@@ -70,10 +82,17 @@ impl Shard {
     fn count_waiting(&mut self) {
         let mut waiting = 0;
         for index in 0..self.subscriptions.end() {
-            let Some(of) = self.subscriptions.get(index).filter(|of| of.kind == MediaKind::Video) else { continue };
+            let Some(of) = self
+                .subscriptions
+                .get(index)
+                .filter(|of| of.kind == MediaKind::Video)
+            else {
+                continue;
+            };
             let source = of.target.and_then(|layer| self.source_of(of.track, layer));
             let source = source.and_then(|source| self.sources.get(source));
-            waiting += u64::from(source.is_some_and(|source| of.waits_for(source.id, source.layer)));
+            waiting +=
+                u64::from(source.is_some_and(|source| of.waits_for(source.id, source.layer)));
         }
         self.counters.waiting_switches.set(waiting);
     }

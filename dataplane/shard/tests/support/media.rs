@@ -105,21 +105,42 @@ pub struct VideoSource {
 impl VideoSource {
     /// 1280×720, 640×360 and 320×180 with random starts of all numbers.
     pub fn simulcast(track: u8, mid: &'static str, rng: &mut Rng) -> Self {
-        let sizes = [("f", 1280, 720, 30, 4, 1100), ("h", 640, 360, 20, 2, 900), ("q", 320, 180, 15, 1, 700)];
+        let sizes = [
+            ("f", 1280, 720, 30, 4, 1100),
+            ("h", 640, 360, 20, 2, 900),
+            ("q", 320, 180, 15, 1, 700),
+        ];
         let layers = sizes.map(|(rid, width, height, fps, packets, bytes)| {
             VideoLayer::new(Some(rid), (width, height), fps, packets, bytes, rng)
         });
-        Self { track, mid, layers: layers.into(), rtx: false }
+        Self {
+            track,
+            mid,
+            layers: layers.into(),
+            rtx: false,
+        }
     }
 
     /// One layer without a rid.
     pub fn single(track: u8, mid: &'static str, rng: &mut Rng) -> Self {
-        Self { track, mid, layers: vec![VideoLayer::new(None, (640, 480), 30, 3, 1000, rng)], rtx: false }
+        Self {
+            track,
+            mid,
+            layers: vec![VideoLayer::new(None, (640, 480), 30, 3, 1000, rng)],
+            rtx: false,
+        }
     }
 }
 
 impl VideoLayer {
-    fn new(rid: Option<&'static str>, size: (u16, u16), fps: u32, packets: u8, bytes: usize, rng: &mut Rng) -> Self {
+    fn new(
+        rid: Option<&'static str>,
+        size: (u16, u16),
+        fps: u32,
+        packets: u8,
+        bytes: usize,
+        rng: &mut Rng,
+    ) -> Self {
         const STARTS: [u64; 9] = [0, 1, 127, 128, 255, 32_700, 32_768, 65_500, 65_535];
         let start = |rng: &mut Rng| STARTS[rng.below(9) as usize];
         Self {
@@ -147,7 +168,8 @@ impl VideoLayer {
 
     /// The layer's RTP time at `since_start`.
     pub fn rtp_time(&self, since_start: Duration) -> u32 {
-        self.time_offset.wrapping_add((since_start.as_micros() * 9 / 100) as u32)
+        self.time_offset
+            .wrapping_add((since_start.as_micros() * 9 / 100) as u32)
     }
 
     pub fn interval(&self) -> Duration {
@@ -163,7 +185,11 @@ impl VideoLayer {
         if keyframe {
             self.key = self.key.wrapping_add(1) & 31;
         }
-        let count = if keyframe { self.packets * 3 } else { self.packets };
+        let count = if keyframe {
+            self.packets * 3
+        } else {
+            self.packets
+        };
         let timestamp = self.rtp_time(now - start);
         let captured_ms = (now - start).as_millis() as u32;
         let packets: Vec<Plain> = (0..count)
@@ -267,11 +293,20 @@ pub struct AudioSource {
 impl AudioSource {
     pub fn new(track: u8, mid: &'static str, rng: &mut Rng) -> Self {
         let (ssrc, time_offset) = (rng.next() as u32, rng.next() as u32);
-        Self { track, mid, ssrc, seq: rng.below(32_768), time_offset, number: 0, on: true }
+        Self {
+            track,
+            mid,
+            ssrc,
+            seq: rng.below(32_768),
+            time_offset,
+            number: 0,
+            on: true,
+        }
     }
 
     pub fn rtp_time(&self, since_start: Duration) -> u32 {
-        self.time_offset.wrapping_add((since_start.as_micros() * 48 / 1000) as u32)
+        self.time_offset
+            .wrapping_add((since_start.as_micros() * 48 / 1000) as u32)
     }
 
     pub fn encode(&mut self, start: Instant, now: Instant) -> Plain {

@@ -1,6 +1,12 @@
 //! A small world around one shard: participants that publish and subscribe, a network with delay, loss, reordering and
 //! duplication, and virtual time. Nothing here sleeps; the same seed gives the same run.
-#![allow(dead_code, unused_imports, unreachable_pub, missing_docs, reason = "each test uses a part of it")]
+#![allow(
+    dead_code,
+    unused_imports,
+    unreachable_pub,
+    missing_docs,
+    reason = "each test uses a part of it"
+)]
 
 pub mod media;
 pub mod oracle;

@@ -47,7 +47,13 @@ pub fn read(payload: &[u8]) -> (Descriptor, Identity) {
         0 => (7, u16::from(payload[2]), 3),
         _ => (15, u16::from_be_bytes([payload[2] & 0x7f, payload[3]]), 4),
     };
-    let descriptor = Descriptor { start, bits, id, tl0: payload[rest], key: payload[rest + 1] & 0x1f };
+    let descriptor = Descriptor {
+        start,
+        bits,
+        id,
+        tl0: payload[rest],
+        key: payload[rest + 1] & 0x1f,
+    };
     let frame = &payload[rest + 2..];
     let skip = match (start, frame[0] & 1) {
         (false, _) => 0,
@@ -74,7 +80,10 @@ pub struct Seen {
 /// Checks everything that must hold for a video subscription, and says what it got.
 pub fn check_video(world: &World, of: Subscribed) -> Seen {
     let packets = world.received(of);
-    let mut seen = Seen { packets: packets.len(), ..Seen::default() };
+    let mut seen = Seen {
+        packets: packets.len(),
+        ..Seen::default()
+    };
     let mut before: Option<Step<'_>> = None;
     let mut last_seq = None;
     let mut frames: BTreeMap<(u8, u32), u8> = BTreeMap::new();
@@ -88,31 +97,60 @@ pub fn check_video(world: &World, of: Subscribed) -> Seen {
             continue;
         }
         let (descriptor, identity) = read(&packet.payload);
-        assert_eq!(identity.track, of.track, "only the track that was asked for");
-        assert_eq!(descriptor.bits, 15, "picture ids are always sent in 15 bits");
-        assert_eq!(packet.marker, identity.index + 1 == identity.count, "the marker ends the frame");
+        assert_eq!(
+            identity.track, of.track,
+            "only the track that was asked for"
+        );
+        assert_eq!(
+            descriptor.bits, 15,
+            "picture ids are always sent in 15 bits"
+        );
+        assert_eq!(
+            packet.marker,
+            identity.index + 1 == identity.count,
+            "the marker ends the frame"
+        );
         assert_eq!(descriptor.start, identity.index == 0);
-        let step = Step { seq, skipped, packet, descriptor, identity };
+        let step = Step {
+            seq,
+            skipped,
+            packet,
+            descriptor,
+            identity,
+        };
         match &before {
             None => check_start(&identity, world.lossless_down),
             Some(before) => check_step(before, &step, world),
         }
         match seen.layers.last_mut() {
-            Some((layer, frames)) if *layer == identity.layer => *frames += usize::from(descriptor.start),
+            Some((layer, frames)) if *layer == identity.layer => {
+                *frames += usize::from(descriptor.start)
+            }
             _ => seen.layers.push((identity.layer, 1)),
         }
         *frames.entry((identity.layer, identity.frame)).or_default() += 1;
         seen.complete += usize::from(frames[&(identity.layer, identity.frame)] == identity.count);
         before = Some(step);
     }
-    let mut arrivals: Vec<_> = world.received(of).iter().map(|(_, packet)| packet.at).collect();
+    let mut arrivals: Vec<_> = world
+        .received(of)
+        .iter()
+        .map(|(_, packet)| packet.at)
+        .collect();
     arrivals.sort_unstable();
-    seen.longest_gap = arrivals.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default();
+    seen.longest_gap = arrivals
+        .windows(2)
+        .map(|pair| pair[1] - pair[0])
+        .max()
+        .unwrap_or_default();
     seen
 }
 
 fn check_header(packet: &Received, of: Subscribed, payload_type: u8) {
-    assert_eq!(packet.payload_type, payload_type, "the subscriber's own payload type");
+    assert_eq!(
+        packet.payload_type, payload_type,
+        "the subscriber's own payload type"
+    );
     for (id, data) in &packet.extensions {
         match id {
             9 => assert_eq!(data, of.mid.as_bytes(), "the subscriber's own mid"),
@@ -120,7 +158,10 @@ fn check_header(packet: &Received, of: Subscribed, payload_type: u8) {
             _ => panic!("extension {id} leaks"),
         }
     }
-    assert!(packet.extensions.iter().any(|(id, _)| *id == 9), "the mid is there");
+    assert!(
+        packet.extensions.iter().any(|(id, _)| *id == 9),
+        "the mid is there"
+    );
 }
 
 /// One media packet among those of its subscription.
@@ -134,7 +175,10 @@ struct Step<'a> {
 }
 
 fn check_start(first: &Identity, lossless: bool) {
-    assert!(first.keyframe && (first.index == 0 || !lossless), "starts at a keyframe's first packet: {first:?}");
+    assert!(
+        first.keyframe && (first.index == 0 || !lossless),
+        "starts at a keyframe's first packet: {first:?}"
+    );
 }
 
 /// Two packets that follow each other in the subscriber's numbers. Others may have been lost between them.
@@ -146,30 +190,60 @@ fn check_step(before: &Step<'_>, after: &Step<'_>, world: &World) {
         assert_eq!(ahead, 0, "one frame has one time");
         assert_eq!(before.descriptor.id, after.descriptor.id);
         let steps = u64::from(to.index) - u64::from(from.index);
-        assert_eq!(steps, after.seq - before.seq, "within a frame nothing is skipped");
+        assert_eq!(
+            steps,
+            after.seq - before.seq,
+            "within a frame nothing is skipped"
+        );
         return;
     }
-    assert!(ahead > 0, "time goes forward from frame to frame: {from:?} {to:?}");
+    assert!(
+        ahead > 0,
+        "time goes forward from frame to frame: {from:?} {to:?}"
+    );
     let captured = i64::from(to.captured_ms) - i64::from(from.captured_ms);
     let off = i64::from(ahead) / 90 - captured;
     // Without sender reports the arrivals decide, and they are as exact as the network.
     let tolerance = 60 + 2 * world.worst_jitter.as_millis() as i64;
-    assert!(off.abs() <= tolerance, "time follows the capture: {off} ms off between {from:?} and {to:?}");
+    assert!(
+        off.abs() <= tolerance,
+        "time follows the capture: {off} ms off between {from:?} and {to:?}"
+    );
     let pictures = after.descriptor.id.wrapping_sub(before.descriptor.id) & 0x7fff;
     let tl0 = after.descriptor.tl0.wrapping_sub(before.descriptor.tl0);
     let adjacent = after.skipped == 0;
     if (from.layer, from.source) == (to.layer, to.source) {
         if adjacent {
             let frames = to.frame.wrapping_sub(from.frame);
-            assert_eq!((u32::from(pictures), u32::from(tl0)), (frames & 0x7fff, frames & 0xff), "pictures are counted");
+            assert_eq!(
+                (u32::from(pictures), u32::from(tl0)),
+                (frames & 0x7fff, frames & 0xff),
+                "pictures are counted"
+            );
         }
         return;
     }
     if adjacent || world.lossless_down {
-        assert!(to.keyframe && to.index == 0, "switches at a keyframe's first packet: {to:?} after {from:?}");
-        assert_eq!((pictures, tl0), (1, 1), "pictures are counted over the switch: {from:?} {to:?} at {} and {}", before.seq, after.seq);
-        assert_eq!(after.descriptor.key.wrapping_sub(before.descriptor.key) & 0x1f, 1);
-        assert_eq!(after.skipped, u64::from(!before.packet.marker), "a hole behind a cut frame, and only there");
+        assert!(
+            to.keyframe && to.index == 0,
+            "switches at a keyframe's first packet: {to:?} after {from:?}"
+        );
+        assert_eq!(
+            (pictures, tl0),
+            (1, 1),
+            "pictures are counted over the switch: {from:?} {to:?} at {} and {}",
+            before.seq,
+            after.seq
+        );
+        assert_eq!(
+            after.descriptor.key.wrapping_sub(before.descriptor.key) & 0x1f,
+            1
+        );
+        assert_eq!(
+            after.skipped,
+            u64::from(!before.packet.marker),
+            "a hole behind a cut frame, and only there"
+        );
     }
 }
 
@@ -185,7 +259,10 @@ pub fn check_audio(world: &World, of: Subscribed) -> (usize, usize) {
         let ((seq0, packet0), (seq1, packet1)) = (pair[0], pair[1]);
         let steps = number(packet1).wrapping_sub(number(packet0));
         assert_eq!(u64::from(steps), seq1 - seq0);
-        assert_eq!(packet1.timestamp.wrapping_sub(packet0.timestamp), steps * 960);
+        assert_eq!(
+            packet1.timestamp.wrapping_sub(packet0.timestamp),
+            steps * 960
+        );
     }
     let span = packets.last().map_or(0, |last| last.0 + 1 - packets[0].0);
     (packets.len(), span as usize - packets.len())
@@ -201,18 +278,32 @@ pub fn check_world(world: &World) {
         ssrcs.sort_unstable();
         ssrcs.dedup();
         for ssrc in ssrcs {
-            for (seq, packet) in in_order(peer.received.iter().filter(|packet| packet.ssrc == ssrc)) {
+            for (seq, packet) in in_order(peer.received.iter().filter(|packet| packet.ssrc == ssrc))
+            {
                 let before = contents.insert((ssrc, seq), &packet.sealed);
-                assert!(before.is_none_or(|before| before == packet.sealed), "one number, two contents");
+                assert!(
+                    before.is_none_or(|before| before == packet.sealed),
+                    "one number, two contents"
+                );
             }
         }
         // Of SSRCs that have been replaced it is not known which layer they fed.
-        let upper = peer.video.iter().flat_map(|of| of.layers.iter().take(of.layers.len().max(2) - 1));
+        let upper = peer
+            .video
+            .iter()
+            .flat_map(|of| of.layers.iter().take(of.layers.len().max(2) - 1));
         let upper: Vec<u32> = upper.map(|layer| layer.ssrc).collect();
         for (at, ssrc) in &peer.told.plis {
             let least = if upper.contains(ssrc) { 500 } else { 200 } * MS;
-            let close = peer.told.plis.iter().filter(|(other, of)| of == ssrc && other > at && *other - *at + jitter < least);
-            assert_eq!(close.count(), 0, "keyframe requests come no faster than every {least:?}");
+            let close =
+                peer.told.plis.iter().filter(|(other, of)| {
+                    of == ssrc && other > at && *other - *at + jitter < least
+                });
+            assert_eq!(
+                close.count(),
+                0,
+                "keyframe requests come no faster than every {least:?}"
+            );
         }
     }
     assert!(world.buffers_out() <= 1500 + 1024, "the history is bounded");

@@ -28,6 +28,9 @@ pub struct Received {
     pub sealed: Vec<u8>,
 }
 
+/// Transport-wide numbers, and when they arrived in microseconds.
+pub type Statuses = Vec<(u16, Option<i64>)>;
+
 /// Everything a participant was told by RTCP.
 #[derive(Clone, Debug, Default)]
 pub struct Told {
@@ -37,7 +40,7 @@ pub struct Told {
     pub sender_reports: Vec<(Instant, u32, SenderInfo)>,
     pub cnames: Vec<(u32, String)>,
     /// Transport-wide numbers and when they arrived in microseconds, if they did.
-    pub feedback: Vec<(Instant, Vec<(u16, Option<i64>)>)>,
+    pub feedback: Vec<(Instant, Statuses)>,
 }
 
 pub struct Peer {
@@ -107,10 +110,21 @@ impl Peer {
     /// A connectivity check.
     pub fn check(&mut self, generation: u8, use_candidate: bool) -> Vec<u8> {
         let ice = credentials(self.number, generation);
-        self.check_with(&ice.local_ufrag, &ice.remote_ufrag, &ice.local_pwd, use_candidate)
+        self.check_with(
+            &ice.local_ufrag,
+            &ice.remote_ufrag,
+            &ice.local_pwd,
+            use_candidate,
+        )
     }
 
-    pub fn check_with(&mut self, local: &str, remote: &str, password: &str, use_candidate: bool) -> Vec<u8> {
+    pub fn check_with(
+        &mut self,
+        local: &str,
+        remote: &str,
+        password: &str,
+        use_candidate: bool,
+    ) -> Vec<u8> {
         self.transaction += 1;
         let mut id = [self.number; 12];
         id[..4].copy_from_slice(&self.transaction.to_be_bytes());
@@ -133,11 +147,26 @@ impl Peer {
         self.wide = self.wide.wrapping_add(1);
         self.wide_sent.push(now);
         let level = plain.audio_level.map(|level| [level]);
-        let mut elements = vec![Element { id: 3, data: &wide }, Element { id: 2, data: &[1, 2, 3] }];
+        let mut elements = vec![
+            Element { id: 3, data: &wide },
+            Element {
+                id: 2,
+                data: &[1, 2, 3],
+            },
+        ];
         if self.names {
-            elements.push(Element { id: 4, data: mid.as_bytes() });
-            elements.extend(plain.rid.map(|rid| Element { id: 10, data: rid.as_bytes() }));
-            elements.extend(plain.repaired_rid.map(|rid| Element { id: 11, data: rid.as_bytes() }));
+            elements.push(Element {
+                id: 4,
+                data: mid.as_bytes(),
+            });
+            elements.extend(plain.rid.map(|rid| Element {
+                id: 10,
+                data: rid.as_bytes(),
+            }));
+            elements.extend(plain.repaired_rid.map(|rid| Element {
+                id: 11,
+                data: rid.as_bytes(),
+            }));
         }
         elements.extend(level.as_ref().map(|level| Element { id: 1, data: level }));
         let header = rtp::Outgoing {
@@ -155,7 +184,10 @@ impl Peer {
             payload.resize(payload.len() + usize::from(plain.padding), 0);
             *payload.last_mut().unwrap() = plain.padding;
         }
-        let len = self.sender.protect_rtp(&head[..head_len], &payload, ExtSeq(plain.seq), &mut out).unwrap();
+        let len = self
+            .sender
+            .protect_rtp(&head[..head_len], &payload, ExtSeq(plain.seq), &mut out)
+            .unwrap();
         out.truncate(len);
         out
     }
@@ -192,8 +224,15 @@ impl Peer {
         let Ok(unprotected) = self.receiver.unprotect_rtp(&mut datagram) else {
             // A duplicate of the network or a resend of what did arrive; it still has to be the same as the first.
             let packet = rtp::Header::parse(&sealed).unwrap();
-            let same = self.received.iter().rev().find(|of| of.ssrc == packet.ssrc && of.seq == packet.sequence_number.0);
-            assert!(same.is_none_or(|of| of.sealed == sealed), "one number, two contents");
+            let same = self
+                .received
+                .iter()
+                .rev()
+                .find(|of| of.ssrc == packet.ssrc && of.seq == packet.sequence_number.0);
+            assert!(
+                same.is_none_or(|of| of.sealed == sealed),
+                "one number, two contents"
+            );
             return;
         };
         let packet = Packet::parse(&datagram[..unprotected.len]).expect("the focus sends good RTP");
@@ -205,26 +244,44 @@ impl Peer {
             timestamp: header.timestamp.0,
             marker: header.marker,
             payload_type: header.payload_type,
-            extensions: packet.extensions().map(|of| (of.id, of.data.to_vec())).collect(),
+            extensions: packet
+                .extensions()
+                .map(|of| (of.id, of.data.to_vec()))
+                .collect(),
             payload: packet.payload().to_vec(),
             sealed,
         });
     }
 
     fn note_rtcp(&mut self, plain: &[u8], now: Instant) {
-        for packet in Compound::parse(plain).expect("the focus sends good RTCP").packets() {
+        for packet in Compound::parse(plain)
+            .expect("the focus sends good RTCP")
+            .packets()
+        {
             match packet.expect("the focus sends good RTCP") {
                 rtcp::Packet::Pli(pli) => self.told.plis.push((now, pli.media_ssrc)),
                 rtcp::Packet::Nack(nack) => {
-                    self.told.nacks.push((now, nack.media_ssrc, nack.seqs().map(|seq| seq.0).collect()));
+                    self.told.nacks.push((
+                        now,
+                        nack.media_ssrc,
+                        nack.seqs().map(|seq| seq.0).collect(),
+                    ));
                 }
                 rtcp::Packet::ReceiverReport(report) => {
-                    self.told.reports.extend(report.reports().map(|block| (now, block)));
+                    self.told
+                        .reports
+                        .extend(report.reports().map(|block| (now, block)));
                 }
-                rtcp::Packet::SenderReport(report) => self.told.sender_reports.push((now, report.ssrc, report.info)),
+                rtcp::Packet::SenderReport(report) => {
+                    self.told
+                        .sender_reports
+                        .push((now, report.ssrc, report.info))
+                }
                 rtcp::Packet::Sdes(sdes) => {
                     let text = |name: &[u8]| String::from_utf8(name.to_vec()).unwrap();
-                    self.told.cnames.extend(sdes.cnames().map(|(ssrc, name)| (ssrc, text(name))));
+                    self.told
+                        .cnames
+                        .extend(sdes.cnames().map(|(ssrc, name)| (ssrc, text(name))));
                 }
                 rtcp::Packet::TransportFeedback(feedback) => {
                     let arrivals = feedback.arrivals().map(|(seq, at)| (seq.0, at)).collect();

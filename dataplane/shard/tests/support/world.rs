@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use weir_shard::{
-    AddTrack, Codec, CodecMapping, Command, Config, Counters, Event, ExtensionIds, MediaKind, ReceiveBuffer, Shard, Size,
-    Subscribe, SubscriptionId, TrackId,
+    AddTrack, Codec, CodecMapping, Command, Config, Counters, Event, ExtensionIds, MediaKind,
+    ReceiveBuffer, Shard, Size, Subscribe, SubscriptionId, TrackId,
 };
 use weir_wire::rtcp::SenderInfo;
 use weir_wire::{RtpTime, Seq};
@@ -27,7 +27,12 @@ pub struct Link {
 }
 
 impl Link {
-    pub const PERFECT: Self = Self { delay: MS, jitter: Duration::ZERO, loss_per_mille: 0, duplicate_per_mille: 0 };
+    pub const PERFECT: Self = Self {
+        delay: MS,
+        jitter: Duration::ZERO,
+        loss_per_mille: 0,
+        duplicate_per_mille: 0,
+    };
 }
 
 /// A subscription as the test made it.
@@ -43,11 +48,24 @@ pub struct Subscribed {
 enum InFlight {
     ToShard(SocketAddr, Vec<u8>),
     ToPeer(usize, Vec<u8>),
-    Frame { peer: usize, video: usize, layer: usize },
-    Audio { peer: usize, audio: usize },
-    Reports { peer: usize },
-    Check { peer: usize },
-    AskAgain { peer: usize },
+    Frame {
+        peer: usize,
+        video: usize,
+        layer: usize,
+    },
+    Audio {
+        peer: usize,
+        audio: usize,
+    },
+    Reports {
+        peer: usize,
+    },
+    Check {
+        peer: usize,
+    },
+    AskAgain {
+        peer: usize,
+    },
 }
 
 pub struct World {
@@ -130,7 +148,10 @@ impl World {
     pub fn join_without_keys(&mut self) -> usize {
         let number = self.peers.len() as u8 + 1;
         let mut peer = Peer::new(number);
-        self.command(Command::AddTransport { id: peer.id, ice: credentials(number, 0) });
+        self.command(Command::AddTransport {
+            id: peer.id,
+            ice: credentials(number, 0),
+        });
         let (address, check) = (peer.address, peer.check(0, true));
         self.peers.push(peer);
         self.datagram(address, &check);
@@ -143,7 +164,12 @@ impl World {
 
     pub fn install_keys(&mut self, peer: usize) {
         let (local, remote) = keys(self.peers[peer].number);
-        self.command(Command::InstallKeys { id: self.peers[peer].id, profile: PROFILE, local, remote });
+        self.command(Command::InstallKeys {
+            id: self.peers[peer].id,
+            profile: PROFILE,
+            local,
+            remote,
+        });
     }
 
     /// The numbers of a publisher's media sections.
@@ -178,9 +204,19 @@ impl World {
             transport: self.peers[peer].id,
             mid: of.mid.into(),
             kind: MediaKind::Video,
-            codecs: vec![CodecMapping { payload_type: 96, codec, clock_rate, rtx_payload_type }],
+            codecs: vec![CodecMapping {
+                payload_type: 96,
+                codec,
+                clock_rate,
+                rtx_payload_type,
+            }],
             extensions: Self::publisher_extensions(),
-            rids: of.layers.iter().filter_map(|layer| layer.rid).map(Into::into).collect(),
+            rids: of
+                .layers
+                .iter()
+                .filter_map(|layer| layer.rid)
+                .map(Into::into)
+                .collect(),
             ssrcs: Vec::new(),
             size: Some(Size::new(of.layers[0].width, of.layers[0].height)),
         }
@@ -226,7 +262,13 @@ impl World {
     pub fn subscribe(&mut self, peer: usize, track: u8, wanted: Option<Size>) -> Subscribed {
         let number = self.order as u32 + 1;
         self.order += 1;
-        self.subscribe_as(peer, track, wanted, SubscriptionId(number), 0xf000_0000 | number)
+        self.subscribe_as(
+            peer,
+            track,
+            wanted,
+            SubscriptionId(number),
+            0xf000_0000 | number,
+        )
     }
 
     pub fn subscribe_as(
@@ -249,7 +291,13 @@ impl World {
             extensions: Self::subscriber_extensions(),
             wanted,
         }));
-        Subscribed { id, peer, track, ssrc, mid: "s7" }
+        Subscribed {
+            id,
+            peer,
+            track,
+            ssrc,
+            mid: "s7",
+        }
     }
 
     pub fn want(&mut self, of: Subscribed, wanted: Option<Size>) {
@@ -275,7 +323,10 @@ impl World {
     }
 
     fn hand_over(&mut self, from: SocketAddr, bytes: &[u8]) {
-        let mut buffer = self.buffers.pop().expect("the shard keeps no more buffers than it said");
+        let mut buffer = self
+            .buffers
+            .pop()
+            .expect("the shard keeps no more buffers than it said");
         buffer.fill(bytes);
         assert!(self.buffers_out.insert(buffer.id()));
         self.shard.handle_datagram(buffer, from, self.now);
@@ -295,7 +346,11 @@ impl World {
     }
 
     fn over(&mut self, link: Link, wrap: impl Fn(Vec<u8>) -> InFlight, bytes: Vec<u8>) {
-        let copies = if self.rng.chance(link.duplicate_per_mille) { 2 } else { 1 };
+        let copies = if self.rng.chance(link.duplicate_per_mille) {
+            2
+        } else {
+            1
+        };
         for _ in 0..copies {
             if self.rng.chance(link.loss_per_mille) {
                 continue;
@@ -317,11 +372,22 @@ impl World {
         loop {
             let queued = self.queue.first_key_value().map(|((at, _), _)| *at);
             let due = self.shard.poll_timeout();
-            let Some(next) = [queued, due].into_iter().flatten().min().filter(|at| *at <= end) else { break };
+            let Some(next) = [queued, due]
+                .into_iter()
+                .flatten()
+                .min()
+                .filter(|at| *at <= end)
+            else {
+                break;
+            };
             idle_turns = if next <= self.now { idle_turns + 1 } else { 0 };
             assert!(idle_turns < 1000, "time stands still");
             self.now = self.now.max(next);
-            while self.queue.first_key_value().is_some_and(|((at, _), _)| *at <= self.now) {
+            while self
+                .queue
+                .first_key_value()
+                .is_some_and(|((at, _), _)| *at <= self.now)
+            {
                 let (_, what) = self.queue.pop_first().unwrap();
                 self.happen(what);
             }
@@ -342,7 +408,11 @@ impl World {
             assert_eq!(datagrams.len(), transmit.segments());
             let lens = datagrams.iter().map(Vec::len).collect();
             self.transmits.push((self.now, transmit.remote, lens));
-            if let Some(peer) = self.peers.iter().position(|peer| peer.address == transmit.remote) {
+            if let Some(peer) = self
+                .peers
+                .iter()
+                .position(|peer| peer.address == transmit.remote)
+            {
                 self.worst_jitter = self.worst_jitter.max(self.down.jitter).max(self.up.jitter);
                 self.lossless_down &= self.down.loss_per_mille == 0;
                 for bytes in datagrams {
@@ -352,7 +422,10 @@ impl World {
             self.shard.handle_sent(transmit.buffer);
         }
         while let Some(buffer) = self.shard.poll_free() {
-            assert!(self.buffers_out.remove(&buffer.id()), "a buffer came back twice");
+            assert!(
+                self.buffers_out.remove(&buffer.id()),
+                "a buffer came back twice"
+            );
             self.buffers.push(buffer);
         }
         while let Some(event) = self.shard.poll_event() {
@@ -399,9 +472,14 @@ impl World {
         let mut again = Vec::new();
         for video in &mut of.video {
             for layer in &mut video.layers {
-                layer.keyframe_wanted |= of.told.plis[of.plis_answered..].iter().any(|(_, ssrc)| *ssrc == layer.ssrc);
+                layer.keyframe_wanted |= of.told.plis[of.plis_answered..]
+                    .iter()
+                    .any(|(_, ssrc)| *ssrc == layer.ssrc);
                 let own = layer.ssrc;
-                for (_, _, seqs) in of.told.nacks[of.nacks_answered..].iter().filter(|(_, ssrc, _)| *ssrc == own) {
+                for (_, _, seqs) in of.told.nacks[of.nacks_answered..]
+                    .iter()
+                    .filter(|(_, ssrc, _)| *ssrc == own)
+                {
                     let packets = seqs.iter().filter_map(|seq| layer.again(*seq, video.rtx));
                     again.extend(packets.map(|plain| (video.mid, plain)));
                 }
@@ -419,16 +497,36 @@ impl World {
         if !self.nacks {
             return;
         }
-        let mut ssrcs: Vec<u32> = self.peers[peer].received.iter().rev().take(300).map(|packet| packet.ssrc).collect();
+        let mut ssrcs: Vec<u32> = self.peers[peer]
+            .received
+            .iter()
+            .rev()
+            .take(300)
+            .map(|packet| packet.ssrc)
+            .collect();
         ssrcs.sort_unstable();
         ssrcs.dedup();
         for ssrc in ssrcs {
-            let recent = self.peers[peer].received.iter().rev().filter(|packet| packet.ssrc == ssrc).take(100);
-            let have: BTreeSet<u64> = super::oracle::in_order(recent).iter().map(|(seq, _)| *seq).collect();
-            let (Some(first), Some(last)) = (have.first().copied(), have.last().copied()) else { continue };
-            let missing: Vec<Seq> = (first..last).filter(|seq| !have.contains(seq)).map(|seq| Seq(seq as u16)).collect();
+            let recent = self.peers[peer]
+                .received
+                .iter()
+                .rev()
+                .filter(|packet| packet.ssrc == ssrc)
+                .take(100);
+            let have: BTreeSet<u64> = super::oracle::in_order(recent)
+                .iter()
+                .map(|(seq, _)| *seq)
+                .collect();
+            let (Some(first), Some(last)) = (have.first().copied(), have.last().copied()) else {
+                continue;
+            };
+            let missing: Vec<Seq> = (first..last)
+                .filter(|seq| !have.contains(seq))
+                .map(|seq| Seq(seq as u16))
+                .collect();
             if !missing.is_empty() {
-                let bytes = self.peers[peer].seal_rtcp(|writer| writer.nack(1, ssrc, &missing).unwrap());
+                let bytes =
+                    self.peers[peer].seal_rtcp(|writer| writer.nack(1, ssrc, &missing).unwrap());
                 self.send_sealed(peer, bytes);
             }
         }
@@ -453,21 +551,44 @@ impl World {
         }
         let since = self.now - self.start;
         let own_clock = Duration::from_secs(3_000_000 + 1000 * peer as u64) + since;
-        let ntp = (own_clock.as_secs() << 32) | ((u64::from(own_clock.subsec_nanos()) << 32) / 1_000_000_000);
+        let ntp = (own_clock.as_secs() << 32)
+            | ((u64::from(own_clock.subsec_nanos()) << 32) / 1_000_000_000);
         let of = &self.peers[peer];
-        let video = of.video.iter().flat_map(|of| of.layers.iter()).filter(|layer| layer.on);
-        let mut list: Vec<(u32, u32)> = video.map(|layer| (layer.ssrc, layer.rtp_time(since))).collect();
-        list.extend(of.audio.iter().filter(|of| of.on).map(|of| (of.ssrc, of.rtp_time(since))));
+        let video = of
+            .video
+            .iter()
+            .flat_map(|of| of.layers.iter())
+            .filter(|layer| layer.on);
+        let mut list: Vec<(u32, u32)> = video
+            .map(|layer| (layer.ssrc, layer.rtp_time(since)))
+            .collect();
+        list.extend(
+            of.audio
+                .iter()
+                .filter(|of| of.on)
+                .map(|of| (of.ssrc, of.rtp_time(since))),
+        );
         for (ssrc, rtp_time) in list {
-            let info = SenderInfo { ntp, rtp_time: RtpTime(rtp_time), packet_count: 1, octet_count: 1 };
-            let bytes = self.peers[peer].seal_rtcp(|writer| writer.sender_report(ssrc, &info, &[]).unwrap());
+            let info = SenderInfo {
+                ntp,
+                rtp_time: RtpTime(rtp_time),
+                packet_count: 1,
+                octet_count: 1,
+            };
+            let bytes = self.peers[peer]
+                .seal_rtcp(|writer| writer.sender_report(ssrc, &info, &[]).unwrap());
             self.send_sealed(peer, bytes);
         }
     }
 
     /// What a subscription received, in the order of its numbers.
     pub fn received(&self, of: Subscribed) -> Vec<(u64, &super::Received)> {
-        super::oracle::in_order(self.peers[of.peer].received.iter().filter(|packet| packet.ssrc == of.ssrc))
+        super::oracle::in_order(
+            self.peers[of.peer]
+                .received
+                .iter()
+                .filter(|packet| packet.ssrc == of.ssrc),
+        )
     }
 
     pub fn buffers_out(&self) -> usize {
