@@ -29,7 +29,7 @@ impl From<weir_transport::Fingerprint> for Fingerprint {
 /// The algorithm or the length of a fingerprint is not one that certificates are checked with.
 #[derive(Debug, thiserror::Error)]
 #[error("the fingerprint's algorithm {0:?} is not known or its length is wrong")]
-pub(super) struct UnknownFingerprint(String);
+pub struct UnknownFingerprint(String);
 
 impl TryFrom<Fingerprint> for weir_transport::Fingerprint {
     type Error = UnknownFingerprint;
