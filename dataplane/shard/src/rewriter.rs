@@ -70,7 +70,8 @@ pub(crate) struct Last {
     pub(crate) timestamp: RtpTime,
     marker: bool,
     picture: Picture,
-    pub(crate) arrival: Instant,
+    /// The newest timestamp of a packet that came in order, and when: one that was sent again says nothing about time.
+    pub(crate) in_order: (RtpTime, Instant),
 }
 
 /// What is added to the numbers of one source.
@@ -190,7 +191,7 @@ impl Rewriter {
             timestamp: out.timestamp,
             marker: packet.marker,
             picture: out.picture,
-            arrival: packet.arrival,
+            in_order: (out.timestamp, packet.arrival),
         });
         last.seq = last.seq.max(out.seq);
         // Padding belongs to no frame: it neither ends one nor starts one.
@@ -202,9 +203,8 @@ impl Rewriter {
         last.picture = out.picture;
         if out.timestamp.is_after(last.timestamp) {
             last.timestamp = out.timestamp;
-            // A packet that was sent again says nothing about when its frame was made.
             if !late {
-                last.arrival = packet.arrival;
+                last.in_order = (out.timestamp, packet.arrival);
             }
         }
     }

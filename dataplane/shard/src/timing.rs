@@ -28,30 +28,27 @@ pub(crate) struct Moment {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Regression;
 
-/// The outgoing timestamp of `next`, the first packet of the new layer, after `last` went out with `last_out`.
-/// Always greater than `last_out`.
+/// The outgoing timestamp of `next`, the first packet of the new layer: always greater than `newest_out`, the newest that
+/// went out. `last` is a packet of the old layer that came in order, and `last_out` what it went out with.
 pub(crate) fn continued(
+    newest_out: RtpTime,
     last_out: RtpTime,
     last: Moment,
     next: Moment,
     clock_rate: u32,
 ) -> Result<RtpTime, Regression> {
-    let by_arrival = units(
-        next.arrival.saturating_duration_since(last.arrival),
-        clock_rate,
-    );
-    let advance = match by_reports(last, next, clock_rate) {
-        Some(advance)
-            if (advance - by_arrival).abs() <= units(SENDER_REPORT_DISAGREEMENT, clock_rate) =>
-        {
-            advance
-        }
-        _ => by_arrival,
+    let between = next.arrival.saturating_duration_since(last.arrival);
+    let by_arrival = units(between, clock_rate);
+    let believable = |advance: &i64| {
+        (advance - by_arrival).abs() <= units(SENDER_REPORT_DISAGREEMENT, clock_rate)
     };
-    if advance < -units(TIMESTAMP_REGRESSION, clock_rate) {
+    let since_last = by_reports(last, next, clock_rate).filter(believable);
+    let since_last = since_last.unwrap_or(by_arrival);
+    let since_newest = since_last - i64::from(newest_out.distance_from(last_out));
+    if since_newest < -units(TIMESTAMP_REGRESSION, clock_rate) {
         return Err(Regression);
     }
-    Ok(RtpTime(last_out.0.wrapping_add(advance.max(1) as u32)))
+    Ok(newest_out.add(since_newest.max(1) as u32))
 }
 
 /// How far `next` was captured after `last`, in RTP units, by the publisher's own clock.
@@ -116,7 +113,7 @@ mod tests {
             Some((10 * SECOND + SECOND / 2, 77)),
         );
         assert_eq!(
-            continued(RtpTime(1000), last, next, 90_000),
+            continued(RtpTime(1000), RtpTime(1000), last, next, 90_000),
             Ok(RtpTime(10_000))
         );
     }
@@ -130,6 +127,7 @@ mod tests {
             (None, Some((SECOND, 0))),
         ] {
             let out = continued(
+                RtpTime(u32::MAX),
                 RtpTime(u32::MAX),
                 moment(5, now, last),
                 moment(9, now + 40 * MS, next),
@@ -145,7 +143,7 @@ mod tests {
         let at = |ms_back: u32| {
             let last = moment(90_000, now, Some((SECOND, 0)));
             let next = moment(90_000 - 90 * ms_back, now + 5 * MS, Some((SECOND, 0)));
-            continued(RtpTime(7), last, next, 90_000)
+            continued(RtpTime(7), RtpTime(7), last, next, 90_000)
         };
         assert_eq!(at(0), Ok(RtpTime(8)));
         assert_eq!(at(50), Ok(RtpTime(8)));
@@ -154,11 +152,23 @@ mod tests {
     }
 
     #[test]
+    fn a_frame_that_came_late_does_not_shift_the_clock() {
+        // In order came 9000; 18 000 was sent again much later and says nothing. 300 ms after the former comes the next.
+        let now = Instant::now();
+        let (last, next) = (moment(5, now, None), moment(77, now + 300 * MS, None));
+        let out = continued(RtpTime(18_000), RtpTime(9000), last, next, 90_000);
+        assert_eq!(out, Ok(RtpTime(36_000)));
+    }
+
+    #[test]
     fn absurd_reports_are_not_believed() {
         let now = Instant::now();
         let last = moment(0, now, Some((SECOND, 0)));
         let next = moment(0, now + 20 * MS, Some((3000 * SECOND, 0)));
-        assert_eq!(continued(RtpTime(0), last, next, 90_000), Ok(RtpTime(1800)));
+        assert_eq!(
+            continued(RtpTime(0), RtpTime(0), last, next, 90_000),
+            Ok(RtpTime(1800))
+        );
     }
 
     #[test]

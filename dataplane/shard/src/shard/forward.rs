@@ -126,9 +126,10 @@ impl Shard {
             None => Ok(packet.timestamp),
             Some((last, offset)) => {
                 let report = old.and_then(|old| old.sender_report);
+                let (last_out, arrival) = last.in_order;
                 let last_in = Moment {
-                    timestamp: last.timestamp.sub(offset),
-                    arrival: last.arrival,
+                    timestamp: last_out.sub(offset),
+                    arrival,
                     report,
                 };
                 let next = Moment {
@@ -136,7 +137,7 @@ impl Shard {
                     arrival: packet.arrival,
                     report: of.sender_report,
                 };
-                timing::continued(last.timestamp, last_in, next, of.clock_rate)
+                timing::continued(last.timestamp, last_out, last_in, next, of.clock_rate)
             }
         };
         let Ok(timestamp) = timestamp else {
