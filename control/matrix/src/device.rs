@@ -24,10 +24,10 @@ use crate::{
     sync::SyncLoop,
 };
 
-/// Invitations that may wait to be answered; the sync loop waits when they are more.
+/// Invitations that may wait to be answered; more at once are left unanswered.
 const INVITATIONS_MAX: usize = 1_024;
 
-/// The focus's Matrix device. Cheap to clone.
+/// The focus's Matrix device. Cheap to clone; the sync ends with the last clone.
 #[derive(Clone)]
 pub struct Device(Arc<Inner>);
 

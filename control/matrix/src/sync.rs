@@ -103,7 +103,7 @@ impl SyncLoop {
             }
         }
         for room in self.client.invited_rooms() {
-            self.invited(room.room_id().to_owned()).await?;
+            self.invited(room.room_id().to_owned());
         }
         Ok(())
     }
@@ -119,7 +119,7 @@ impl SyncLoop {
                 .await?;
         }
         for room_id in response.rooms.invited.into_keys() {
-            self.invited(room_id).await?;
+            self.invited(room_id);
         }
         self.say_all(response.to_device.iter().filter_map(to_device))
             .await
@@ -136,8 +136,12 @@ impl SyncLoop {
         self.incoming.send(incoming).await.map_err(|_| Ended)
     }
 
-    async fn invited(&self, room_id: OwnedRoomId) -> Result<(), Ended> {
-        self.invitations.send(room_id).await.map_err(|_| Ended)
+    /// Never waits: invitations are anyone's to send, and must not hold up calls. One that finds no place is tried again
+    /// after a restart, since the store keeps it.
+    fn invited(&self, room_id: OwnedRoomId) {
+        if let Err(mpsc::error::TrySendError::Full(room_id)) = self.invitations.try_send(room_id) {
+            tracing::warn!(room = %Short(room_id.as_str()), "too many invitations at once; one is left unanswered");
+        }
     }
 }
 

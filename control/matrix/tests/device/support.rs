@@ -33,8 +33,8 @@ pub(crate) fn real() -> Option<String> {
         .filter(|url| !url.is_empty());
     if url.is_none() {
         // Written past the test harness, which would hide it.
-        let skipped = "SKIPPED: needs a real homeserver; start one with tests/synapse.py and set WEIR_TEST_HOMESERVER";
-        writeln!(std::io::stderr(), "{skipped}").unwrap();
+        let skipped = b"SKIPPED: needs a real homeserver; start tests/synapse.py and set WEIR_TEST_HOMESERVER\n";
+        std::io::stderr().write_all(skipped).unwrap();
     }
     url
 }

@@ -71,7 +71,7 @@ impl Device {
             .inbox
             .iter()
             .take(max)
-            .last()
+            .next_back()
             .map(|(position, _)| *position);
         (messages, last)
     }
