@@ -29,7 +29,7 @@ pub enum SpawnError {
     },
     /// Locked memory is limited too tightly for rings and buffers.
     #[error(
-        "not enough locked memory for the ring of a shard: {source}. Raise the limit to 8 MiB a shard \
+        "not enough locked memory for the ring of a shard: {source}. Raise the limit to 1 MiB a shard \
          (systemd: LimitMEMLOCK=infinity; docker: --ulimit memlock=-1)"
     )]
     LockedMemory {
