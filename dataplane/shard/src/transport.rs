@@ -9,6 +9,7 @@ use crate::feedback::Feedback;
 use crate::ice::Ice;
 use crate::ids::{ExtensionIds, TransportId};
 use crate::limits::{DATAGRAMS_PER_SECOND, SSRC_IDLE, SSRCS_PER_TRANSPORT};
+use crate::publisher::Tag;
 
 /// No entry, in lists that are linked by index.
 pub(crate) const NONE: u32 = u32::MAX;
@@ -49,6 +50,25 @@ pub(crate) struct Stream {
     pub(crate) ssrc: u32,
     pub(crate) feeds: Feeds,
     pub(crate) last_arrival: Instant,
+    pub(crate) names: Names,
+}
+
+/// What an SSRC's packets say about where it belongs. Browsers stop saying it once they got a report on the SSRC, so it is
+/// remembered: the track may come after the packets, or go and come back.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Names {
+    pub(crate) mid: Option<Tag>,
+    pub(crate) rid: Option<Tag>,
+    pub(crate) repaired_rid: Option<Tag>,
+}
+
+impl Names {
+    /// Takes what a packet says; what it does not say stays.
+    pub(crate) fn learn(&mut self, said: Names) {
+        self.mid = said.mid.or(self.mid);
+        self.rid = said.rid.or(self.rid);
+        self.repaired_rid = said.repaired_rid.or(self.repaired_rid);
+    }
 }
 
 /// What the packets of an SSRC are for.
@@ -107,6 +127,7 @@ impl Transport {
             ssrc,
             feeds: Feeds::Nothing,
             last_arrival: now,
+            names: Names::default(),
         });
         Some(self.streams.len() - 1)
     }

@@ -7,7 +7,7 @@ use crate::limits::LAYER_SILENT;
 use crate::publisher::{Source, SourceId};
 use crate::shard::Shard;
 use crate::shard::media::Arrived;
-use crate::transport::Feeds;
+use crate::transport::{Feeds, Names};
 
 impl Shard {
     /// Binds the SSRC of an authentic packet by its mid and rid (RFC 8843 §9.2, RFC 8853), by `a=ssrc`, or by a payload
@@ -17,21 +17,22 @@ impl Shard {
         &mut self,
         transport: u32,
         arrived: &Arrived,
+        names: &Names,
         before: Feeds,
         now: Instant,
     ) -> Option<Feeds> {
-        let track_index = self.track_of(transport, arrived)?;
+        let track_index = self.track_of(transport, arrived, names)?;
         let track = self.tracks.get(track_index)?;
         let payload_type = arrived.header.payload_type;
         if track.codec_of_rtx(payload_type).is_some() {
-            let rid = arrived.repaired_rid.as_ref().or(arrived.rid.as_ref());
+            let rid = names.repaired_rid.as_ref().or(names.rid.as_ref());
             let layer = track.layer_of(rid.map(|rid| rid.as_bytes()))?;
             // Retransmissions of a source that was replaced have other numbers than the one in its place.
             let new = !matches!(before, Feeds::Retired { .. });
             return track.layers[layer].source.filter(|_| new).map(Feeds::Rtx);
         }
         let clock_rate = track.codec(payload_type)?.clock_rate.max(1);
-        let layer = track.layer_of(arrived.rid.as_ref().map(|rid| rid.as_bytes()))?;
+        let layer = track.layer_of(names.rid.as_ref().map(|rid| rid.as_bytes()))?;
         if let Some(old) = track.layers[layer].source {
             let silent = self
                 .sources
@@ -64,10 +65,10 @@ impl Shard {
         Some(Feeds::Source(source))
     }
 
-    fn track_of(&self, transport: u32, arrived: &Arrived) -> Option<u32> {
+    fn track_of(&self, transport: u32, arrived: &Arrived, names: &Names) -> Option<u32> {
         let tracks = &self.transports.get(transport)?.tracks;
         let of = |index: &u32| self.tracks.get(*index).map(|track| (*index, track));
-        if let Some(mid) = &arrived.mid {
+        if let Some(mid) = &names.mid {
             return tracks
                 .iter()
                 .filter_map(of)

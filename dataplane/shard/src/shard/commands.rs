@@ -109,6 +109,10 @@ impl Shard {
         let Some(transport) = self.transports.get_mut(index) else {
             return;
         };
+        if transport.sender.is_some() {
+            // The same keys with the counters at zero would break the cipher; other keys come with another transport.
+            return self.counters.commands_refused.add(1);
+        }
         transport.sender = Some(Sender::new(local));
         transport.receiver = Some(Receiver::new(remote, SSRCS_PER_TRANSPORT));
         self.choose_for_subscriber(index, now);

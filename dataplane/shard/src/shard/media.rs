@@ -21,7 +21,7 @@ use crate::publisher::Tag;
 use crate::rewriter::Picture;
 use crate::shard::Shard;
 use crate::timing;
-use crate::transport::Feeds;
+use crate::transport::{Feeds, Names};
 
 /// What was read of a packet's header.
 #[derive(Clone, Debug)]
@@ -31,9 +31,7 @@ pub(super) struct Arrived {
     /// Within the datagram, without padding.
     pub(super) payload: Range<usize>,
     pub(super) padding_len: usize,
-    pub(super) mid: Option<Tag>,
-    pub(super) rid: Option<Tag>,
-    pub(super) repaired_rid: Option<Tag>,
+    pub(super) names: Names,
     pub(super) transport_seq: Option<Seq>,
     pub(super) audio_level: Option<u8>,
     pub(super) video_orientation: Option<u8>,
@@ -46,9 +44,7 @@ impl Arrived {
             index,
             payload: packet.payload_range(),
             padding_len: packet.padding_len(),
-            mid: None,
-            rid: None,
-            repaired_rid: None,
+            names: Names::default(),
             transport_seq: None,
             audio_level: None,
             video_orientation: None,
@@ -56,9 +52,9 @@ impl Arrived {
         let tag = |data| extension::stream_name(data).and_then(|name| Tag::new(name.as_bytes()));
         for element in packet.extensions() {
             match Some(element.id) {
-                id if id == ids.mid => arrived.mid = tag(element.data),
-                id if id == ids.rid => arrived.rid = tag(element.data),
-                id if id == ids.repaired_rid => arrived.repaired_rid = tag(element.data),
+                id if id == ids.mid => arrived.names.mid = tag(element.data),
+                id if id == ids.rid => arrived.names.rid = tag(element.data),
+                id if id == ids.repaired_rid => arrived.names.repaired_rid = tag(element.data),
                 id if id == ids.transport_cc => {
                     arrived.transport_seq = extension::transport_sequence(element.data)
                 }
@@ -158,11 +154,14 @@ impl Shard {
         let at = of
             .stream(arrived.header.ssrc, now)
             .ok_or(DropReason::TooManySsrcs)?;
-        match of.streams[at].feeds {
+        let stream = &mut of.streams[at];
+        stream.names.learn(arrived.names);
+        let names = stream.names;
+        match stream.feeds {
             feeds @ (Feeds::Source(_) | Feeds::Rtx(_)) => Ok(feeds),
             before @ (Feeds::Retired { .. } | Feeds::Nothing) => {
                 let feeds = self
-                    .bind(transport, arrived, before, now)
+                    .bind(transport, arrived, &names, before, now)
                     .ok_or(DropReason::UnknownSsrc)?;
                 if let Some(of) = self.transports.get_mut(transport) {
                     of.streams[at].feeds = feeds;
