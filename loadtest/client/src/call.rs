@@ -378,6 +378,7 @@ impl Call {
             }
             Some(FromFocus::Metadata(others)) => {
                 self.others = others;
+                self.set_owners();
                 self.subscribe(&life.wishes).await;
             }
             Some(FromFocus::Negotiate(kind, sdp, others)) => {
@@ -429,20 +430,22 @@ impl Call {
         }
     }
 
-    fn apply(&mut self, remote: &Remote) {
-        let owner = |stream_id: &str, track_id: &str| {
-            let stream = self
-                .others
-                .get(stream_id)
-                .filter(|stream| stream.tracks.contains_key(track_id))?;
+    fn set_owners(&mut self) {
+        self.receiver.set_owners(|stream_id, track_id| {
+            let listed = |stream: &&channel::Stream| stream.tracks.contains_key(track_id);
+            let stream = self.others.get(stream_id).filter(listed)?;
             let (user_id, device_id) = (stream.user_id.clone(), stream.device_id.clone());
             Some(Owner {
                 user_id,
                 device_id,
                 purpose: stream.purpose.clone(),
             })
-        };
-        self.receiver.apply(remote, owner);
+        });
+    }
+
+    fn apply(&mut self, remote: &Remote) {
+        self.receiver.apply(remote);
+        self.set_owners();
         let ids = |media: &RemoteMedia| (media.rids_received.len(), media.mid.clone());
         // An m-line with simulcast in the answer must have it in every later offer (or browsers pause layers).
         let lost = remote

@@ -184,7 +184,7 @@ impl Wishes {
         match command {
             Command::Wanted(wanted) => self.wanted = *wanted,
             Command::WantedOf(user_id, wanted) => {
-                drop(self.wanted_of.insert(user_id.clone(), *wanted))
+                let _ = self.wanted_of.insert(user_id.clone(), *wanted);
             }
             Command::Mute(Kind::Audio, muted) => self.audio_muted = *muted,
             Command::Mute(Kind::Video, muted) => self.video_muted = *muted,

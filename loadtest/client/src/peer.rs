@@ -1,7 +1,7 @@
 //! One transport to the focus: ICE (full, controlling), DTLS (client), SRTP, SCTP and the data channel, all of the webrtc-rs
 //! family, on its tokio sockets. Knows nothing of what is sent.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -79,6 +79,8 @@ fn step<E: std::fmt::Display>(step: &'static str) -> impl Fn(E) -> PeerError {
 impl Peer {
     /// Binds sockets on all interfaces, loopback included, and gathers host candidates.
     pub async fn new() -> Result<Peer, PeerError> {
+        // Fails if the process has chosen already, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let config = AgentConfig {
             network_types: vec![NetworkType::Udp4, NetworkType::Udp6],
             candidate_types: vec![CandidateType::Host],
@@ -87,6 +89,11 @@ impl Peer {
             check_interval: Duration::from_millis(50),
             is_controlling: true,
             include_loopback: true,
+            // A link-local address cannot be bound without its interface.
+            ip_filter: Arc::new(Some(Box::new(|ip| match ip {
+                IpAddr::V4(_) => true,
+                IpAddr::V6(ip) => !ip.is_unicast_link_local(),
+            }))),
             ..AgentConfig::default()
         };
         let agent = Agent::new(config).await.map_err(step("ICE agent"))?;

@@ -34,6 +34,8 @@ pub struct Owner {
 /// An RTCP packet to be sent.
 pub type Feedback = Box<dyn rtcp::packet::Packet + Send + Sync>;
 
+/// PLI if there is no keyframe this long after the first packet.
+const PLI_FIRST: Duration = Duration::from_millis(200);
 /// PLI again after this long without a keyframe.
 const PLI_AGAIN: Duration = Duration::from_millis(500);
 /// Receiver reports are this far apart.
@@ -56,7 +58,10 @@ struct Stream {
     kind: Kind,
     track: (String, String),
     owner: Owner,
-    live: bool,
+    /// The m-line is active.
+    active: bool,
+    /// The metadata lists the track.
+    listed: bool,
     allowed: Allowed,
     ssrc: Option<u32>,
     sequence: Sequence,
@@ -91,39 +96,45 @@ impl Receiver {
         }
     }
 
-    /// Takes over what a description of the focus says that it sends. `owner` looks a track up in the metadata.
-    pub fn apply(&mut self, remote: &Remote, owner: impl Fn(&str, &str) -> Option<Owner>) {
+    /// Takes over what a description of the focus says that it sends.
+    pub fn apply(&mut self, remote: &Remote) {
         for media in &remote.media {
             let (Some(kind), Some(track)) = (media.media_kind(), media.msid.clone()) else {
                 continue;
             };
-            let known = self
-                .streams
-                .iter()
-                .position(|stream| stream.allowed.mid == media.mid && stream.track == track);
+            let of_section = |stream: &&mut Stream| stream.allowed.mid == media.mid;
             if !media.sends() {
                 self.streams
                     .iter_mut()
-                    .filter(|s| s.allowed.mid == media.mid)
-                    .for_each(|s| s.live = false);
+                    .filter(of_section)
+                    .for_each(|stream| stream.active = false);
                 continue;
             }
-            let index = known.unwrap_or_else(|| {
+            let known = |stream: &Stream| stream.allowed.mid == media.mid && stream.track == track;
+            let index = self.streams.iter().position(known).unwrap_or_else(|| {
                 self.streams.push(Stream::new(kind, track.clone()));
                 self.streams.len() - 1
             });
             let stream = &mut self.streams[index];
-            if !stream.live {
+            if !stream.active {
                 // What comes after a pause is measured from its own beginning.
                 (stream.last_arrival, stream.last_frame) = (None, None);
             }
-            stream.live = true;
+            stream.active = true;
             stream.allowed = allowed(media, kind);
-            if let Some(owner) = owner(&track.0, &track.1) {
-                stream.owner = owner;
-            }
             self.by_ssrc
                 .extend(media.ssrcs.iter().map(|ssrc| (*ssrc, index)));
+        }
+    }
+
+    /// Takes over whose tracks they are; `owner` is `None` for a track that the metadata does not list.
+    pub fn set_owners(&mut self, owner: impl Fn(&str, &str) -> Option<Owner>) {
+        for stream in &mut self.streams {
+            let owner = owner(&stream.track.0, &stream.track.1);
+            stream.listed = owner.is_some();
+            if let Some(owner) = owner {
+                stream.owner = owner;
+            }
         }
     }
 
@@ -146,7 +157,7 @@ impl Receiver {
     /// What is to be sent now.
     pub fn poll_feedback(&mut self, now: Instant) -> Vec<Feedback> {
         let mut out: Vec<Feedback> = Vec::new();
-        for stream in self.streams.iter_mut().filter(|stream| stream.live) {
+        for stream in self.streams.iter_mut().filter(|stream| stream.live()) {
             stream.sequence.handle_timeout(now);
             stream.assemble(&self.decoder, now);
             stream.feedback(self.own_ssrc, now, &mut out);
@@ -156,7 +167,7 @@ impl Receiver {
             let reports: Vec<_> = self
                 .streams
                 .iter()
-                .filter(|s| s.live)
+                .filter(|s| s.live())
                 .filter_map(Stream::reception_report)
                 .collect();
             for chunk in reports.chunks(31) {
@@ -199,7 +210,7 @@ impl Receiver {
                 .allowed
                 .mid_extension
                 .and_then(|id| packet.header.get_extension(id));
-            stream.live && mid.is_some_and(|mid| mid == stream.allowed.mid.as_bytes())
+            stream.active && mid.is_some_and(|mid| mid == stream.allowed.mid.as_bytes())
         })?;
         self.by_ssrc.insert(packet.header.ssrc, index);
         Some(index)
@@ -229,7 +240,8 @@ impl Stream {
             kind,
             track,
             owner: Owner::default(),
-            live: false,
+            active: false,
+            listed: true,
             allowed: Allowed::default(),
             ssrc: None,
             sequence: Sequence::default(),
@@ -250,8 +262,16 @@ impl Stream {
         }
     }
 
+    fn live(&self) -> bool {
+        self.active && self.listed
+    }
+
     fn handle(&mut self, packet: &Packet, clips: &Clips, now: Instant) {
         let header = &packet.header;
+        if self.ssrc.is_none() {
+            // The first keyframe may take a few packets; no need to ask for one meanwhile.
+            self.pli_next = Some(now + PLI_FIRST);
+        }
         let ssrc = *self.ssrc.get_or_insert(header.ssrc);
         if ssrc != header.ssrc {
             self.violations.add(Violation::SsrcChanged, || {
@@ -406,7 +426,7 @@ impl Stream {
             track_id: self.track.1.clone(),
             kind: self.kind,
             mid: self.allowed.mid.clone(),
-            live: self.live,
+            live: self.live(),
             ssrc: self.ssrc.unwrap_or(0),
             packets: self.packets,
             bytes: self.bytes,
@@ -468,7 +488,7 @@ mod tests {
             start,
         );
         let mut receiver = Receiver::new(DecodeThread::start(), Clips::committed(), 9, start);
-        receiver.apply(&Remote::parse(OFFER).unwrap(), |_, _| None);
+        receiver.apply(&Remote::parse(OFFER).unwrap());
         let (mut now, mut feedback) = (start, Vec::new());
         while now < start + Duration::from_secs(seconds) {
             while let Some(mut packet) = publisher.poll_packet(now) {
