@@ -503,3 +503,24 @@ fn an_ice_restart_answers_old_and_new_until_the_new_is_used() {
     assert!(!answered(&mut world, 0));
     is_healthy(&mut world, video);
 }
+
+#[test]
+fn checks_over_ipv6_are_answered_with_the_address_they_came_from() {
+    let mut world = World::new(16);
+    let mut peer = support::Peer::new(9);
+    let ice = support::peer::credentials(9, 0);
+    world.command(Command::AddTransport { id: peer.id, ice });
+    peer.address = "[2001:db8::7]:4711".parse().unwrap();
+    let (address, check) = (peer.address, peer.check(0, true));
+    world.peers.push(peer);
+    world.datagram(address, &check);
+    world.run(10 * MS);
+    let answer = weir_wire::stun::Message::parse(&world.peers[0].answers[0]).unwrap();
+    assert_eq!(answer.xor_mapped_address(), Some(address));
+    let key = weir_wire::stun::Key::new("password-of-the-focus-9-0");
+    assert_eq!(answer.check_integrity(&key), Ok(()));
+    assert!(
+        world.peers[0].answers[0].len() <= check.len() + 20,
+        "no amplification"
+    );
+}

@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use weir_wire::{ExtSeq, RtpTime};
+
 use crate::counters::DropReason;
 use crate::ids::MediaKind;
 use crate::layers;
@@ -11,7 +13,7 @@ use crate::publisher::{Source, SourceId};
 use crate::rewriter::{Frames, Incoming, Refused};
 use crate::shard::{KEYFRAMES_WANTED_MAX, Shard};
 use crate::subscription::Subscription;
-use crate::timing::{self, Moment};
+use crate::timing::{self, Moment, Regression};
 use crate::tx::{Again, Waiting};
 
 impl Packet {
@@ -102,60 +104,72 @@ impl Shard {
 
     /// Starts a subscription at this packet, or switches it to the packet's source. `false` when the switch is refused.
     fn start(&mut self, index: u32, slot: Slot, source: u32) -> bool {
+        let Some((timestamp, id)) = self.start_time(index, slot, source) else {
+            return false;
+        };
         let (Some(subscription), Some(packet)) =
             (self.subscriptions.get_mut(index), self.packets.get(slot))
         else {
             return false;
         };
-        let Some(of) = self.sources.get(source) else {
+        let Ok(timestamp) = timestamp else {
+            self.counters.switches_refused.add(1);
             return false;
         };
         let frames = match subscription.kind {
             MediaKind::Audio => Frames::Unmarked,
             MediaKind::Video => Frames::Marked,
         };
-        let old = subscription
-            .rewriter
-            .source()
-            .and_then(|id| find_source(&self.tracks, &self.sources, subscription, id));
-        let timestamp = match subscription
-            .rewriter
-            .last()
-            .zip(subscription.rewriter.timestamp_offset())
-        {
-            None => Ok(packet.timestamp),
-            Some((last, offset)) => {
-                let report = old.and_then(|old| old.sender_report);
-                let (last_out, arrival) = last.in_order;
-                let last_in = Moment {
-                    timestamp: last_out.sub(offset),
-                    arrival,
-                    report,
-                };
-                let next = Moment {
-                    timestamp: packet.timestamp,
-                    arrival: packet.arrival,
-                    report: of.sender_report,
-                };
-                timing::continued(last.timestamp, last_out, last_in, next, of.clock_rate)
-            }
-        };
-        let Ok(timestamp) = timestamp else {
-            self.counters.switches_refused.add(1);
-            return false;
-        };
         if subscription.kind == MediaKind::Video {
-            let counter = if subscription.rewriter.last().is_none() {
-                &self.counters.starts
-            } else {
-                &self.counters.switches
+            let counter = match subscription.rewriter.last() {
+                None => &self.counters.starts,
+                Some(_) => &self.counters.switches,
             };
             counter.add(1);
         }
-        subscription
-            .rewriter
-            .switch(&packet.incoming(of.id), timestamp, frames);
+        let rewriter = &mut subscription.rewriter;
+        rewriter.switch(&packet.incoming(id), timestamp, frames);
         true
+    }
+
+    /// The timestamp that a subscription goes on with at this packet, and the packet's source.
+    fn start_time(
+        &self,
+        index: u32,
+        slot: Slot,
+        source: u32,
+    ) -> Option<(Result<RtpTime, Regression>, SourceId)> {
+        let subscription = self.subscriptions.get(index)?;
+        let (packet, of) = (self.packets.get(slot)?, self.sources.get(source)?);
+        let rewriter = &subscription.rewriter;
+        let (Some(last), Some(offset)) = (rewriter.last(), rewriter.timestamp_offset()) else {
+            return Some((Ok(packet.timestamp), of.id));
+        };
+        let old = rewriter.source();
+        let old = old.and_then(|id| find_source(&self.tracks, &self.sources, subscription, id));
+        let (last_out, arrival) = last.in_order;
+        let last_in = Moment {
+            timestamp: last_out.sub(offset),
+            arrival,
+            report: old.and_then(|old| old.sender_report),
+        };
+        let next = Moment {
+            timestamp: packet.timestamp,
+            arrival: self.frame_arrival(packet, of),
+            report: of.sender_report,
+        };
+        let time = timing::continued(last.timestamp, last_out, last_in, next, of.clock_rate);
+        Some((time, of.id))
+    }
+
+    /// When the first packet of a frame came: `packet` begins it, but may have been sent again long after the others.
+    fn frame_arrival(&self, packet: &Packet, source: &Source) -> Instant {
+        let behind = (1..=KEYFRAME_LATE_PACKETS).filter_map(|step| {
+            let slot = source.history.get(packet.seq.add(step))?;
+            self.packets.get(slot)
+        });
+        let frame = behind.filter(|other| other.timestamp == packet.timestamp);
+        frame.fold(packet.arrival, |first, other| first.min(other.arrival))
     }
 
     /// Forwards a keyframe's first packet and those behind it that came before it.
@@ -173,7 +187,7 @@ impl Shard {
             let later = self
                 .sources
                 .get(source)
-                .and_then(|source| source.history.get(weir_wire::ExtSeq(number)));
+                .and_then(|source| source.history.get(ExtSeq(number)));
             if let Some(later) = later {
                 self.forward_to(index, later, source, now);
             }
