@@ -8,6 +8,7 @@
     reason = "each test uses a part of it"
 )]
 
+mod life;
 pub mod media;
 pub mod oracle;
 pub mod peer;
