@@ -122,7 +122,10 @@ pub struct Http {
 /// `[limits]`: how much of everything; see [`Limits`].
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-#[expect(missing_docs, reason = "each field is the one of Limits with the same name")]
+#[expect(
+    missing_docs,
+    reason = "each field is the one of Limits with the same name"
+)]
 pub struct LimitsSection {
     pub conferences_max: usize,
     pub participants_per_conference_max: usize,
@@ -167,8 +170,13 @@ impl Media {
     /// The core of a shard; `None` if it is not pinned. Shards beyond the last core start again at the first.
     pub fn core_of(&self, shard: usize) -> Option<usize> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let default = if self.shard_count() < cores { shard + 1 } else { shard % cores };
-        self.pin.then(|| self.cores.get(shard).copied().unwrap_or(default))
+        let default = if self.shard_count() < cores {
+            shard + 1
+        } else {
+            shard % cores
+        };
+        self.pin
+            .then(|| self.cores.get(shard).copied().unwrap_or(default))
     }
 
     /// Where a shard listens.
@@ -184,7 +192,10 @@ impl Media {
 
 impl Default for Http {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 7880)), page: false }
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 7880)),
+            page: false,
+        }
     }
 }
 
@@ -251,11 +262,18 @@ impl Config {
     ///
     /// # Errors
     /// As [`Config::load`].
-    pub fn parse(text: &str, environment: impl Iterator<Item = (String, String)>) -> Result<Self, ConfigError> {
+    pub fn parse(
+        text: &str,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
         let mut table: Table = toml::from_str(text)?;
         let overridden = apply(&mut table, environment);
         // Without an override the text itself is read, because its errors know their lines.
-        let config: Self = if overridden { table.try_into()? } else { toml::from_str(text)? };
+        let config: Self = if overridden {
+            table.try_into()?
+        } else {
+            toml::from_str(text)?
+        };
         match check::check(&config) {
             mistakes if mistakes.is_empty() => Ok(config),
             mistakes => Err(ConfigError::Mistakes(mistakes)),
@@ -270,13 +288,19 @@ const SECTIONS: [&str; 5] = ["matrix", "media", "authorisation", "http", "limits
 fn apply(table: &mut Table, environment: impl Iterator<Item = (String, String)>) -> bool {
     let mut overridden = false;
     for (name, text) in environment {
-        let Some(name) = name.strip_prefix("WEIR_").map(str::to_ascii_lowercase) else { continue };
+        let Some(name) = name.strip_prefix("WEIR_").map(str::to_ascii_lowercase) else {
+            continue;
+        };
         let found = SECTIONS.iter().find_map(|section| {
             let key = name.strip_prefix(section)?.strip_prefix('_')?;
             Some((*section, key.to_owned()))
         });
-        let Some((section, key)) = found else { continue };
-        let entry = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
+        let Some((section, key)) = found else {
+            continue;
+        };
+        let entry = table
+            .entry(section)
+            .or_insert_with(|| Value::Table(Table::new()));
         if let Value::Table(section) = entry {
             section.insert(key, environment_value(&text));
             overridden = true;
@@ -287,7 +311,10 @@ fn apply(table: &mut Table, environment: impl Iterator<Item = (String, String)>)
 
 fn environment_value(text: &str) -> Value {
     let parsed = format!("value = {text}").parse::<Table>();
-    parsed.ok().and_then(|mut table| table.remove("value")).unwrap_or_else(|| Value::String(text.to_owned()))
+    parsed
+        .ok()
+        .and_then(|mut table| table.remove("value"))
+        .unwrap_or_else(|| Value::String(text.to_owned()))
 }
 
 #[cfg(test)]

@@ -98,7 +98,10 @@ fn router(serves_page: bool, readiness: Readiness, metrics: PrometheusHandle) ->
     if serves_page {
         router
             .route("/", get(|| async { page_file("index.html") }))
-            .route("/{*path}", get(|Path(path): Path<String>| async move { page_file(&path) }))
+            .route(
+                "/{*path}",
+                get(|Path(path): Path<String>| async move { page_file(&path) }),
+            )
     } else {
         router
     }
@@ -108,12 +111,21 @@ async fn ready(State(readiness): State<Readiness>) -> (StatusCode, &'static str)
     if readiness.get() {
         (StatusCode::OK, "ready\n")
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "not ready: the homeserver cannot be reached\n")
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "not ready: the homeserver cannot be reached\n",
+        )
     }
 }
 
 async fn render(State(metrics): State<PrometheusHandle>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics.render())
+    (
+        [(
+            header::CONTENT_TYPE,
+            "text/plain; version=0.0.4; charset=utf-8",
+        )],
+        metrics.render(),
+    )
 }
 
 /// One file of the page. The path is a key into what was embedded, so there is nothing to traverse.
@@ -123,9 +135,18 @@ fn page_file(path: &str) -> Response {
     };
     let mut response = file.contents().into_response();
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type(path)));
-    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(CONTENT_SECURITY_POLICY));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static(content_type(path)),
+    );
+    headers.insert(
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static(CONTENT_SECURITY_POLICY),
+    );
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
     // The page and the binary change together; a cached module of an older build would not fit.
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     response

@@ -10,6 +10,10 @@ use weir::{config::Config, focus::Focus};
 /// Exit code of a configuration that cannot be used.
 const EXIT_CONFIG: u8 = 2;
 
+/// What is logged by default. matrix-sdk reports as errors of its HTTP client what are ordinary answers, such as account
+/// data that is not set; its own failures come back to Weir, which says what they mean.
+const LOG: &str = "info,matrix_sdk=warn,matrix_sdk_crypto=warn,matrix_sdk::http_client=off";
+
 /// A focus for Matrix calls (MSC3898).
 ///
 /// Every key of the configuration file can be overridden by an environment variable, for example WEIR_MATRIX_PASSWORD for
@@ -24,7 +28,7 @@ struct Arguments {
     #[arg(long)]
     check_config: bool,
     /// What is logged, as in RUST_LOG: a level, or `target=level` pairs.
-    #[arg(long, value_name = "FILTER", env = "WEIR_LOG", default_value = "info,matrix_sdk=warn,matrix_sdk_crypto=warn")]
+    #[arg(long, value_name = "FILTER", env = "WEIR_LOG", default_value = LOG)]
     log: String,
 }
 
@@ -37,7 +41,10 @@ fn main() -> ExitCode {
             return ExitCode::from(EXIT_CONFIG);
         }
     };
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
     let config = match Config::load(&arguments.config) {
         Ok(config) => config,
         Err(error) => {

@@ -17,7 +17,11 @@ pub struct Mistake {
 
 impl Mistake {
     fn new(key: &'static str, value: impl fmt::Debug, expected: impl Into<String>) -> Self {
-        Self { key, value: format!("{value:?}"), expected: expected.into() }
+        Self {
+            key,
+            value: format!("{value:?}"),
+            expected: expected.into(),
+        }
     }
 }
 
@@ -50,10 +54,15 @@ pub(super) fn check(config: &Config) -> Vec<Mistake> {
 fn check_matrix(matrix: &Matrix, mistakes: &mut Vec<Mistake>) {
     if !matrix.homeserver.starts_with("https://") && !matrix.homeserver.starts_with("http://") {
         let expected = "must be a URL such as \"https://matrix.example.org\"";
-        mistakes.push(Mistake::new("matrix.homeserver", &matrix.homeserver, expected));
+        mistakes.push(Mistake::new(
+            "matrix.homeserver",
+            &matrix.homeserver,
+            expected,
+        ));
     }
     if matrix.user.is_empty() || (matrix.user.starts_with('@') && !matrix.user.contains(':')) {
-        let expected = "must be a user id such as \"@focus:example.org\" or its localpart \"focus\"";
+        let expected =
+            "must be a user id such as \"@focus:example.org\" or its localpart \"focus\"";
         mistakes.push(Mistake::new("matrix.user", &matrix.user, expected));
     }
     if matrix.password.is_some() == matrix.access_token.is_some() {
@@ -66,16 +75,24 @@ fn check_matrix(matrix: &Matrix, mistakes: &mut Vec<Mistake>) {
 }
 
 fn check_media(media: &Media, mistakes: &mut Vec<Mistake>) {
-    let v4 = media.listen.iter().filter(|address| address.is_ipv4()).count();
+    let v4 = media
+        .listen
+        .iter()
+        .filter(|address| address.is_ipv4())
+        .count();
     if media.listen.is_empty() || v4 > 1 || media.listen.len() - v4 > 1 {
         let expected = "must be one IPv4 address, one IPv6 address, or one of each";
         mistakes.push(Mistake::new("media.listen", &media.listen, expected));
     }
     let shards = media.shard_count();
     for address in &media.listen {
-        let family_advertised = media.advertise.iter().any(|ip| ip.is_ipv4() == address.is_ipv4());
+        let family_advertised = media
+            .advertise
+            .iter()
+            .any(|ip| ip.is_ipv4() == address.is_ipv4());
         if address.ip().is_unspecified() && !family_advertised && !media.advertise.is_empty() {
-            let expected = format!("must have an address of the same family as {address} in media.listen");
+            let expected =
+                format!("must have an address of the same family as {address} in media.listen");
             mistakes.push(Mistake::new("media.advertise", &media.advertise, expected));
         }
         if address.port() != 0 && usize::from(address.port()) + shards > 65_536 {
@@ -84,14 +101,27 @@ fn check_media(media: &Media, mistakes: &mut Vec<Mistake>) {
         }
     }
     for ip in &media.advertise {
-        if ip.is_unspecified() || !media.listen.iter().any(|address| address.is_ipv4() == ip.is_ipv4()) {
+        if ip.is_unspecified()
+            || !media
+                .listen
+                .iter()
+                .any(|address| address.is_ipv4() == ip.is_ipv4())
+        {
             let expected = "must be an address that clients can reach, of a family in media.listen";
             mistakes.push(Mistake::new("media.advertise", ip, expected));
         }
     }
-    if media.shards.is_some_and(|shards| shards == 0 || shards > SHARDS_MAX) {
-        let expected = format!("must be from 1 to {SHARDS_MAX}; leave it out for one for each core but one");
-        mistakes.push(Mistake::new("media.shards", media.shards.unwrap_or_default(), expected));
+    if media
+        .shards
+        .is_some_and(|shards| shards == 0 || shards > SHARDS_MAX)
+    {
+        let expected =
+            format!("must be from 1 to {SHARDS_MAX}; leave it out for one for each core but one");
+        mistakes.push(Mistake::new(
+            "media.shards",
+            media.shards.unwrap_or_default(),
+            expected,
+        ));
     }
     let distinct: BTreeSet<&usize> = media.cores.iter().collect();
     if !media.cores.is_empty() && (media.cores.len() != shards || distinct.len() != shards) {
@@ -107,8 +137,13 @@ fn check_authorisation(config: &Config, mistakes: &mut Vec<Mistake>) {
     let authorisation = &config.authorisation;
     match authorisation.policy {
         PolicyName::Homeservers if authorisation.homeservers.is_empty() => {
-            let expected = "must list server names such as \"example.org\" when policy = \"homeservers\"";
-            mistakes.push(Mistake::new("authorisation.homeservers", &authorisation.homeservers, expected));
+            let expected =
+                "must list server names such as \"example.org\" when policy = \"homeservers\"";
+            mistakes.push(Mistake::new(
+                "authorisation.homeservers",
+                &authorisation.homeservers,
+                expected,
+            ));
         }
         PolicyName::Open if !authorisation.i_know => {
             let expected = "lets everybody use this focus; if that is what you want, set authorisation.i_know = true";
@@ -121,10 +156,22 @@ fn check_authorisation(config: &Config, mistakes: &mut Vec<Mistake>) {
 fn check_limits(limits: &LimitsSection, mistakes: &mut Vec<Mistake>) {
     let counts = [
         ("limits.conferences_max", limits.conferences_max),
-        ("limits.participants_per_conference_max", limits.participants_per_conference_max),
-        ("limits.participants_per_user_max", limits.participants_per_user_max),
-        ("limits.tracks_per_participant_max", limits.tracks_per_participant_max),
-        ("limits.subscriptions_per_participant_max", limits.subscriptions_per_participant_max),
+        (
+            "limits.participants_per_conference_max",
+            limits.participants_per_conference_max,
+        ),
+        (
+            "limits.participants_per_user_max",
+            limits.participants_per_user_max,
+        ),
+        (
+            "limits.tracks_per_participant_max",
+            limits.tracks_per_participant_max,
+        ),
+        (
+            "limits.subscriptions_per_participant_max",
+            limits.subscriptions_per_participant_max,
+        ),
     ];
     for (key, value) in counts {
         if value == 0 {
@@ -132,8 +179,14 @@ fn check_limits(limits: &LimitsSection, mistakes: &mut Vec<Mistake>) {
         }
     }
     let rates = [
-        ("limits.invites_per_user_per_second", limits.invites_per_user_per_second),
-        ("limits.invites_per_homeserver_per_second", limits.invites_per_homeserver_per_second),
+        (
+            "limits.invites_per_user_per_second",
+            limits.invites_per_user_per_second,
+        ),
+        (
+            "limits.invites_per_homeserver_per_second",
+            limits.invites_per_homeserver_per_second,
+        ),
     ];
     for (key, value) in rates {
         if !(value.is_finite() && value > 0.0) {

@@ -18,7 +18,9 @@ fn error(text: &str) -> String {
 }
 
 fn with(environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
-    let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let environment = environment
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     Config::parse(SMALLEST, environment)
 }
 
@@ -26,10 +28,22 @@ fn with(environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
 fn example_says_the_defaults() {
     let example = parse(EXAMPLE).expect("the example");
     let smallest = parse(SMALLEST).expect("the smallest configuration");
-    assert_eq!(format!("{:?}", example.media), format!("{:?}", smallest.media));
-    assert_eq!(format!("{:?}", example.authorisation), format!("{:?}", smallest.authorisation));
-    assert_eq!(format!("{:?}", example.http), format!("{:?}", smallest.http));
-    assert_eq!(format!("{:?}", example.limits), format!("{:?}", smallest.limits));
+    assert_eq!(
+        format!("{:?}", example.media),
+        format!("{:?}", smallest.media)
+    );
+    assert_eq!(
+        format!("{:?}", example.authorisation),
+        format!("{:?}", smallest.authorisation)
+    );
+    assert_eq!(
+        format!("{:?}", example.http),
+        format!("{:?}", smallest.http)
+    );
+    assert_eq!(
+        format!("{:?}", example.limits),
+        format!("{:?}", smallest.limits)
+    );
     assert_eq!(example.matrix.store, smallest.matrix.store);
     assert_eq!(example.matrix.rooms_max, smallest.matrix.rooms_max);
 }
@@ -37,18 +51,28 @@ fn example_says_the_defaults() {
 #[test]
 fn example_names_every_key() {
     // The optional keys stand there as comments; uncommented, the file must still be readable.
-    let uncommented: Vec<&str> =
-        EXAMPLE.lines().map(|line| line.strip_prefix("#: ").unwrap_or(line)).collect();
+    let uncommented: Vec<&str> = EXAMPLE
+        .lines()
+        .map(|line| line.strip_prefix("#: ").unwrap_or(line))
+        .collect();
     let config = Config::parse(&uncommented.join("\n"), std::iter::empty());
-    let mistakes = config.expect_err("password and access token together").to_string();
-    assert_eq!(mistakes, "matrix.password: give either matrix.password or matrix.access_token");
+    let mistakes = config
+        .expect_err("password and access token together")
+        .to_string();
+    assert_eq!(
+        mistakes,
+        "matrix.password: give either matrix.password or matrix.access_token"
+    );
 }
 
 #[test]
 fn unknown_key_is_named_with_its_line() {
     let text = format!("{SMALLEST}\n[media]\nlisten_on = []\n");
     let error = error(&text);
-    assert!(error.contains("listen_on") && error.contains("line 8"), "{error}");
+    assert!(
+        error.contains("listen_on") && error.contains("line 8"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -61,13 +85,17 @@ fn environment_overrides_the_file() {
     ])
     .expect("valid");
     assert_eq!(config.matrix.user, "other");
-    assert_eq!(config.media.listen, ["127.0.0.1:9000".parse().expect("an address")]);
+    assert_eq!(
+        config.media.listen,
+        ["127.0.0.1:9000".parse().expect("an address")]
+    );
     assert!(config.http.page);
 }
 
 #[test]
 fn mistakes_name_key_value_and_what_would_be_right() {
-    let text = format!("{SMALLEST}\n[authorisation]\npolicy = \"open\"\n[limits]\nconferences_max = 0\n");
+    let text =
+        format!("{SMALLEST}\n[authorisation]\npolicy = \"open\"\n[limits]\nconferences_max = 0\n");
     assert_eq!(
         error(&text),
         "authorisation.policy = \"open\": lets everybody use this focus; if that is what you want, set \

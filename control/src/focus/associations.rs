@@ -17,7 +17,10 @@ pub(super) enum Outcome {
     /// For the shard that the transport lives on.
     Shard { shard: usize, command: Command },
     /// For the conferences.
-    Conference { id: TransportId, input: TransportInput },
+    Conference {
+        id: TransportId,
+        input: TransportInput,
+    },
 }
 
 struct Entry {
@@ -57,9 +60,22 @@ impl Associations {
     }
 
     /// Makes the association of a transport that its shard knows already.
-    pub(super) fn open(&mut self, id: TransportId, shard: usize, remote: Fingerprint, now: Instant) {
+    pub(super) fn open(
+        &mut self,
+        id: TransportId,
+        shard: usize,
+        remote: Fingerprint,
+        now: Instant,
+    ) {
         let association = Association::new(&self.certificate, Role::Passive, remote, now);
-        self.entries.insert(id, Entry { association, shard, deadline: None });
+        self.entries.insert(
+            id,
+            Entry {
+                association,
+                shard,
+                deadline: None,
+            },
+        );
         self.settle(id);
     }
 
@@ -87,25 +103,34 @@ impl Associations {
 
     /// Queues a message; a transport that cannot take it has failed.
     pub(super) fn send_text(&mut self, id: TransportId, channel: u16, text: &str, now: Instant) {
-        let Some(entry) = self.entries.get_mut(&id) else { return };
+        let Some(entry) = self.entries.get_mut(&id) else {
+            return;
+        };
         let sent = entry.association.send_text(channel, text, now);
         self.settle(id);
         if let Err(error) = sent {
-            let input = TransportInput::Failed { reason: error.to_string() };
+            let input = TransportInput::Failed {
+                reason: error.to_string(),
+            };
             self.outcomes.push_back(Outcome::Conference { id, input });
         }
     }
 
     /// Says goodbye and forgets the transport.
     pub(super) fn close(&mut self, id: TransportId, now: Instant) {
-        let Some(mut entry) = self.entries.remove(&id) else { return };
+        let Some(mut entry) = self.entries.remove(&id) else {
+            return;
+        };
         if let Some(deadline) = entry.deadline {
             self.deadlines.remove(&(deadline, id));
         }
         entry.association.close(now);
         while let Some(datagram) = entry.association.poll_transmit() {
             let command = Command::SendDatagram { id, datagram };
-            self.outcomes.push_back(Outcome::Shard { shard: entry.shard, command });
+            self.outcomes.push_back(Outcome::Shard {
+                shard: entry.shard,
+                command,
+            });
         }
     }
 
@@ -121,7 +146,9 @@ impl Associations {
 
     /// Takes out all that an association has to say, and its new deadline.
     fn settle(&mut self, id: TransportId) {
-        let Some(entry) = self.entries.get_mut(&id) else { return };
+        let Some(entry) = self.entries.get_mut(&id) else {
+            return;
+        };
         let shard = entry.shard;
         while let Some(datagram) = entry.association.poll_transmit() {
             let command = Command::SendDatagram { id, datagram };
@@ -149,14 +176,20 @@ fn outcome(id: TransportId, shard: usize, event: Event) -> Outcome {
     let input = match event {
         Event::Keys(keys) => match install(id, &keys) {
             Some(command) => return Outcome::Shard { shard, command },
-            None => TransportInput::Failed { reason: "unknown SRTP profile".to_owned() },
+            None => TransportInput::Failed {
+                reason: "unknown SRTP profile".to_owned(),
+            },
         },
         Event::ChannelOpen { channel, label } => TransportInput::ChannelOpen { channel, label },
         Event::Text { channel, text } => TransportInput::Text { channel, text },
         Event::Binary { channel } => TransportInput::Binary { channel },
         Event::ChannelClosed { channel } => TransportInput::ChannelClosed { channel },
-        Event::Failed(failure) => TransportInput::Failed { reason: failure.to_string() },
-        Event::Closed => TransportInput::Failed { reason: "closed by the participant".to_owned() },
+        Event::Failed(failure) => TransportInput::Failed {
+            reason: failure.to_string(),
+        },
+        Event::Closed => TransportInput::Failed {
+            reason: "closed by the participant".to_owned(),
+        },
     };
     Outcome::Conference { id, input }
 }
@@ -166,5 +199,10 @@ fn install(id: TransportId, keys: &Keys) -> Option<Command> {
     let profile = Profile::from_dtls_id(keys.profile_id)?;
     let local = MasterKey::new(profile, &keys.local_key, &keys.local_salt).ok()?;
     let remote = MasterKey::new(profile, &keys.remote_key, &keys.remote_salt).ok()?;
-    Some(Command::InstallKeys { id, profile, local, remote })
+    Some(Command::InstallKeys {
+        id,
+        profile,
+        local,
+        remote,
+    })
 }

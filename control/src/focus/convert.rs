@@ -22,7 +22,10 @@ impl From<Protection> for weir_matrix::Protection {
 
 impl From<weir_transport::Fingerprint> for Fingerprint {
     fn from(fingerprint: weir_transport::Fingerprint) -> Self {
-        Self { algorithm: fingerprint.algorithm.name().to_owned(), bytes: fingerprint.bytes }
+        Self {
+            algorithm: fingerprint.algorithm.name().to_owned(),
+            bytes: fingerprint.bytes,
+        }
     }
 }
 
@@ -35,11 +38,16 @@ impl TryFrom<Fingerprint> for weir_transport::Fingerprint {
     type Error = UnknownFingerprint;
 
     fn try_from(fingerprint: Fingerprint) -> Result<Self, UnknownFingerprint> {
-        let Some(algorithm) = weir_transport::HashAlgorithm::from_name(&fingerprint.algorithm) else {
+        let Some(algorithm) = weir_transport::HashAlgorithm::from_name(&fingerprint.algorithm)
+        else {
             return Err(UnknownFingerprint(fingerprint.algorithm));
         };
         // Through the text form, whose parser checks the length.
-        let hex: Vec<String> = fingerprint.bytes.iter().map(|byte| format!("{byte:02X}")).collect();
+        let hex: Vec<String> = fingerprint
+            .bytes
+            .iter()
+            .map(|byte| format!("{byte:02X}"))
+            .collect();
         Self::parse(&format!("{} {}", algorithm.name(), hex.join(":")))
             .map_err(|_| UnknownFingerprint(fingerprint.algorithm))
     }

@@ -25,7 +25,10 @@ use super::{
 };
 use crate::{
     authorise::Authoriser,
-    conference::{Conferences, HangupReason, Output, ParticipantId, Protection, Refusal, Sender, TransportInput},
+    conference::{
+        Conferences, HangupReason, Output, ParticipantId, Protection, Refusal, Sender,
+        TransportInput,
+    },
     http::Readiness,
 };
 use weir_signal::call::{Body, Message};
@@ -88,8 +91,15 @@ impl Driver {
     /// When something is due, at the latest; a minute if nothing is.
     fn next_deadline(&self) -> Instant {
         let now = Instant::now();
-        let behind = self.shards.iter().any(Shard::is_behind).then(|| now + RETRY);
-        let expiry = self.authoriser.poll_timeout().map(|at| now + at.saturating_sub(unix_now()));
+        let behind = self
+            .shards
+            .iter()
+            .any(Shard::is_behind)
+            .then(|| now + RETRY);
+        let expiry = self
+            .authoriser
+            .poll_timeout()
+            .map(|at| now + at.saturating_sub(unix_now()));
         [
             self.conferences.poll_timeout(),
             self.associations.poll_timeout(),
@@ -115,25 +125,57 @@ impl Driver {
 
     fn handle_incoming(&mut self, incoming: Incoming) {
         match incoming {
-            Incoming::ToDevice { sender, event_type, content, protection, sender_device } => {
+            Incoming::ToDevice {
+                sender,
+                event_type,
+                content,
+                protection,
+                sender_device,
+            } => {
                 self.to_device_received += 1;
                 let Ok(message) = Message::parse(&event_type, &content) else {
                     self.metrics.refused(Refusal::MalformedCall);
                     return;
                 };
-                let invite = PendingInvite { sender, sender_device, protection: protection.into(), message };
+                let invite = PendingInvite {
+                    sender,
+                    sender_device,
+                    protection: protection.into(),
+                    message,
+                };
                 self.handle_call(invite);
             }
-            Incoming::CallState { room_id, event_type, state_key, sender, content } => {
+            Incoming::CallState {
+                room_id,
+                event_type,
+                state_key,
+                sender,
+                content,
+            } => {
                 let now = unix_now();
-                self.authoriser.handle_call_state(&room_id, &event_type, &state_key, &sender, &content, now);
+                self.authoriser.handle_call_state(
+                    &room_id,
+                    &event_type,
+                    &state_key,
+                    &sender,
+                    &content,
+                    now,
+                );
                 self.retry_pending();
             }
-            Incoming::Membership { room_id, user_id, joined: true } => {
+            Incoming::Membership {
+                room_id,
+                user_id,
+                joined: true,
+            } => {
                 self.authoriser.handle_joined(&room_id, &user_id);
                 self.retry_pending();
             }
-            Incoming::Membership { room_id, user_id, joined: false } => {
+            Incoming::Membership {
+                room_id,
+                user_id,
+                joined: false,
+            } => {
                 self.authoriser.handle_left(&room_id, &user_id);
             }
             Incoming::SyncUp => {
@@ -150,28 +192,37 @@ impl Driver {
     fn handle_call(&mut self, call: PendingInvite) {
         let now = Instant::now();
         let is_invite = matches!(call.message.body, Body::Invite(_));
-        if is_invite && !self.authoriser.may(&call.sender, &call.message.envelope.conf_id) {
+        if is_invite
+            && !self
+                .authoriser
+                .may(&call.sender, &call.message.envelope.conf_id)
+        {
             if let Some(refused) = self.pending.push(call, now) {
                 self.refuse(&refused, Refusal::NotAuthorised, now);
             }
             return;
         }
         let sender = call.sender();
-        self.conferences.handle_call(sender, call.message.clone(), now);
+        self.conferences
+            .handle_call(sender, call.message.clone(), now);
     }
 
     /// Invites may overtake the room state that allows them: they wait a little, and are looked at again on every change.
     fn retry_pending(&mut self) {
         let now = Instant::now();
         let authoriser = &self.authoriser;
-        let allowed = self.pending.take_if(|call| authoriser.may(&call.sender, &call.message.envelope.conf_id));
+        let allowed = self
+            .pending
+            .take_if(|call| authoriser.may(&call.sender, &call.message.envelope.conf_id));
         for call in allowed {
-            self.conferences.handle_call(call.sender(), call.message.clone(), now);
+            self.conferences
+                .handle_call(call.sender(), call.message.clone(), now);
         }
     }
 
     fn refuse(&mut self, call: &PendingInvite, reason: Refusal, now: Instant) {
-        self.conferences.refuse_call(call.sender(), &call.message, reason, now);
+        self.conferences
+            .refuse_call(call.sender(), &call.message, reason, now);
     }
 
     /// Moves everything that is waiting, until nobody has more to say.
@@ -183,7 +234,12 @@ impl Driver {
             self.handle_events(index, now);
         }
         while let Some(gone) = self.authoriser.poll_gone() {
-            self.conferences.handle_member_gone(&gone.conf_id, &gone.user_id, gone.device_id.as_deref(), now);
+            self.conferences.handle_member_gone(
+                &gone.conf_id,
+                &gone.user_id,
+                gone.device_id.as_deref(),
+                now,
+            );
         }
         self.settle(now);
     }
@@ -192,7 +248,9 @@ impl Driver {
     /// empty ring arms its next wake-up.
     fn handle_events(&mut self, index: usize, now: Instant) {
         for _ in 0..EVENTS_PER_TURN {
-            let Some(event) = self.shards[index].poll_event() else { return };
+            let Some(event) = self.shards[index].poll_event() else {
+                return;
+            };
             self.handle_event(event, now);
             self.settle(now);
         }
@@ -205,7 +263,9 @@ impl Driver {
             if let Some(outcome) = self.associations.poll_outcome() {
                 match outcome {
                     Outcome::Shard { shard, command } => self.shards[shard].send(command),
-                    Outcome::Conference { id, input } => self.conferences.handle_transport(id, input, now),
+                    Outcome::Conference { id, input } => {
+                        self.conferences.handle_transport(id, input, now)
+                    }
                 }
             } else if let Some(output) = self.conferences.poll_output() {
                 self.carry_out(output, now);
@@ -218,32 +278,47 @@ impl Driver {
     fn handle_event(&mut self, event: Event, now: Instant) {
         match event {
             Event::IceConnected { id, .. } => {
-                self.conferences.handle_transport(id, TransportInput::IceConnected, now);
+                self.conferences
+                    .handle_transport(id, TransportInput::IceConnected, now);
             }
             Event::RemoteChanged { .. } => {}
-            Event::Datagram { id, datagram } => self.associations.handle_datagram(id, &datagram, now),
+            Event::Datagram { id, datagram } => {
+                self.associations.handle_datagram(id, &datagram, now)
+            }
             Event::ConsentLost { id } => {
-                self.conferences.handle_transport(id, TransportInput::ConsentLost, now);
+                self.conferences
+                    .handle_transport(id, TransportInput::ConsentLost, now);
             }
         }
     }
 
     fn carry_out(&mut self, output: Output, now: Instant) {
         match output {
-            Output::ToDevice { to, event_type, content, protection } => {
+            Output::ToDevice {
+                to,
+                event_type,
+                content,
+                protection,
+            } => {
                 self.send_to_device(&to, event_type, content, protection);
             }
             Output::Shard { shard, command } => self.shards[shard].send(command),
-            Output::OpenTransport { id, shard, remote_fingerprint } => {
-                match weir_transport::Fingerprint::try_from(remote_fingerprint) {
-                    Ok(fingerprint) => self.associations.open(id, shard, fingerprint, now),
-                    Err(error) => {
-                        let input = TransportInput::Failed { reason: error.to_string() };
-                        self.conferences.handle_transport(id, input, now);
-                    }
+            Output::OpenTransport {
+                id,
+                shard,
+                remote_fingerprint,
+            } => match weir_transport::Fingerprint::try_from(remote_fingerprint) {
+                Ok(fingerprint) => self.associations.open(id, shard, fingerprint, now),
+                Err(error) => {
+                    let input = TransportInput::Failed {
+                        reason: error.to_string(),
+                    };
+                    self.conferences.handle_transport(id, input, now);
                 }
+            },
+            Output::SendText { id, channel, text } => {
+                self.associations.send_text(id, channel, &text, now)
             }
-            Output::SendText { id, channel, text } => self.associations.send_text(id, channel, &text, now),
             Output::CloseTransport { id } => self.associations.close(id, now),
             Output::Refused { reason } => self.metrics.refused(reason),
         }
@@ -257,7 +332,13 @@ impl Driver {
         content: serde_json::Value,
         protection: Protection,
     ) {
-        let sent = self.device.send_to_device(&to.user_id, &to.device_id, event_type, content, protection.into());
+        let sent = self.device.send_to_device(
+            &to.user_id,
+            &to.device_id,
+            event_type,
+            content,
+            protection.into(),
+        );
         let to = to.clone();
         self.sending.spawn(async move {
             match sent.await {
@@ -275,32 +356,53 @@ impl Driver {
     }
 
     fn hang_up_left_behind(&mut self) {
-        for (to, message, protection) in self.live_calls.take_left_behind(self.device.device_id()) {
-            self.send_to_device(&to, message.event_type(), message.content(), protection);
+        for call in self.live_calls.take_left_behind() {
+            let (event_type, content) =
+                call.hangup(self.device.device_id(), HangupReason::Restarting);
+            self.send_to_device(&call.participant, event_type, content, call.protection);
         }
     }
 
     fn export(&mut self) {
-        let live = self.conferences.live_calls();
-        let conferences: std::collections::BTreeSet<_> = live.iter().map(|call| &call.conf_id).collect();
-        self.metrics.gauge("weir_conferences", conferences.len() as f64);
-        self.metrics.gauge("weir_participants", live.len() as f64);
-        self.metrics.gauge("weir_transports", self.associations.len() as f64);
-        self.metrics.gauge("weir_matrix_up", f64::from(u8::from(self.readiness.get())));
-        self.metrics.counter("weir_to_device_received_total", Vec::new(), self.to_device_received);
-        self.metrics.counter("weir_to_device_failed_total", Vec::new(), self.to_device_failed);
-        self.metrics.counter("weir_dtls_failed_total", Vec::new(), self.associations.failed());
+        self.metrics.gauge(
+            "weir_conferences",
+            self.conferences.conference_count() as f64,
+        );
+        self.metrics.gauge(
+            "weir_participants",
+            self.conferences.participant_count() as f64,
+        );
+        self.metrics
+            .gauge("weir_transports", self.associations.len() as f64);
+        self.metrics
+            .gauge("weir_matrix_up", f64::from(u8::from(self.readiness.get())));
+        self.metrics.counter(
+            "weir_to_device_received_total",
+            Vec::new(),
+            self.to_device_received,
+        );
+        self.metrics.counter(
+            "weir_to_device_failed_total",
+            Vec::new(),
+            self.to_device_failed,
+        );
+        self.metrics.counter(
+            "weir_dtls_failed_total",
+            Vec::new(),
+            self.associations.failed(),
+        );
         self.metrics.export_refusals();
         for (index, shard) in self.shards.iter().enumerate() {
             self.metrics.export_shard(index, shard.handle().counters());
         }
-        self.live_calls.save(live);
+        self.live_calls.save(self.conferences.live_calls());
     }
 
     /// Hangs up every call, gives the hang-ups a moment, and stops the shards.
     async fn stop(mut self) {
         self.readiness.set(false);
-        self.conferences.hang_up_all(HangupReason::Restarting, Instant::now());
+        self.conferences
+            .hang_up_all(HangupReason::Restarting, Instant::now());
         self.pump();
         let farewell = async {
             while let Some(sent) = self.sending.join_next().await {
@@ -322,7 +424,9 @@ impl Driver {
 
 /// The wall clock; before 1970 it is 1970.
 pub(super) fn unix_now() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
 }
 
 impl PendingInvite {

@@ -37,20 +37,37 @@ impl PendingInvites {
     /// Lets an invite wait; gives back the one that must be refused for it.
     pub(super) fn push(&mut self, invite: PendingInvite, now: Instant) -> Option<PendingInvite> {
         self.waiting.push_back((now + WAIT, invite));
-        if self.waiting.len() > WAITING_MAX { self.waiting.pop_front().map(|(_, oldest)| oldest) } else { None }
+        if self.waiting.len() > WAITING_MAX {
+            self.waiting.pop_front().map(|(_, oldest)| oldest)
+        } else {
+            None
+        }
     }
 
     /// Takes out those that are allowed now, in their order.
-    pub(super) fn take_if(&mut self, mut allowed: impl FnMut(&PendingInvite) -> bool) -> Vec<PendingInvite> {
-        let (taken, kept) = self.waiting.drain(..).partition::<Vec<_>, _>(|(_, invite)| allowed(invite));
+    pub(super) fn take_if(
+        &mut self,
+        mut allowed: impl FnMut(&PendingInvite) -> bool,
+    ) -> Vec<PendingInvite> {
+        let (taken, kept) = self
+            .waiting
+            .drain(..)
+            .partition::<Vec<_>, _>(|(_, invite)| allowed(invite));
         self.waiting = kept.into();
         taken.into_iter().map(|(_, invite)| invite).collect()
     }
 
     /// Takes out those that have waited for too long.
     pub(super) fn take_expired(&mut self, now: Instant) -> Vec<PendingInvite> {
-        let expired = self.waiting.iter().take_while(|(deadline, _)| *deadline <= now).count();
-        self.waiting.drain(..expired).map(|(_, invite)| invite).collect()
+        let expired = self
+            .waiting
+            .iter()
+            .take_while(|(deadline, _)| *deadline <= now)
+            .count();
+        self.waiting
+            .drain(..expired)
+            .map(|(_, invite)| invite)
+            .collect()
     }
 
     /// When `take_expired` has something to give.

@@ -5,9 +5,7 @@
 
 use std::{fs, io, path::PathBuf};
 
-use weir_signal::call::{Body, Envelope, FOCUS_SESSION_ID, Message};
-
-use crate::conference::{HangupReason, LiveCall, ParticipantId, Protection};
+use crate::conference::LiveCall;
 
 /// The file, and what it holds.
 pub(super) struct LiveCalls {
@@ -28,22 +26,9 @@ impl LiveCalls {
         Self { path, saved }
     }
 
-    /// The hang-ups for the calls that the last process left behind: to whom, what, how.
-    pub(super) fn take_left_behind(&mut self, own_device_id: &str) -> Vec<(ParticipantId, Message, Protection)> {
-        let hang_up = |call: LiveCall| {
-            let envelope = Envelope {
-                call_id: call.call_id,
-                conf_id: call.conf_id,
-                party_id: Some(own_device_id.to_owned()),
-                device_id: own_device_id.to_owned(),
-                sender_session_id: FOCUS_SESSION_ID.to_owned(),
-                dest_session_id: call.session_id,
-                seq: None,
-            };
-            let reason = Some(HangupReason::Restarting.as_str().to_owned());
-            (call.participant, Message { envelope, body: Body::Hangup { reason } }, call.protection)
-        };
-        std::mem::take(&mut self.saved).into_iter().map(hang_up).collect()
+    /// The calls that the last process left behind, to be hung up. Given once.
+    pub(super) fn take_left_behind(&mut self) -> Vec<LiveCall> {
+        std::mem::take(&mut self.saved)
     }
 
     /// Keeps the list, if it has changed.

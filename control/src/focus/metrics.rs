@@ -24,7 +24,10 @@ impl Metrics {
     pub(super) fn new() -> Self {
         let recorder = PrometheusBuilder::new().build_recorder();
         describe(&recorder);
-        Self { recorder, refusals: BTreeMap::new() }
+        Self {
+            recorder,
+            refusals: BTreeMap::new(),
+        }
     }
 
     /// Renders what was last exported.
@@ -40,7 +43,11 @@ impl Metrics {
     /// Exports the refusals that were counted.
     pub(super) fn export_refusals(&self) {
         for (reason, count) in &self.refusals {
-            self.counter("weir_refusals_total", vec![Label::new("reason", reason.label())], *count);
+            self.counter(
+                "weir_refusals_total",
+                vec![Label::new("reason", reason.label())],
+                *count,
+            );
         }
     }
 
@@ -57,30 +64,55 @@ impl Metrics {
 
     /// Exports a level, such as the number of participants.
     pub(super) fn gauge(&self, name: &'static str, value: f64) {
-        self.recorder.register_gauge(&Key::from_static_name(name), &METADATA).set(value);
+        self.recorder
+            .register_gauge(&Key::from_static_name(name), &METADATA)
+            .set(value);
     }
 
     /// Exports a counter that somebody else counts up.
     pub(super) fn counter(&self, name: &'static str, labels: Vec<Label>, value: u64) {
-        self.recorder.register_counter(&Key::from_parts(name, labels), &METADATA).absolute(value);
+        self.recorder
+            .register_counter(&Key::from_parts(name, labels), &METADATA)
+            .absolute(value);
     }
 }
 
 fn describe(recorder: &PrometheusRecorder) {
     let gauges = [
-        ("weir_conferences", "Conferences with at least one participant."),
+        (
+            "weir_conferences",
+            "Conferences with at least one participant.",
+        ),
         ("weir_participants", "Participants over all conferences."),
-        ("weir_transports", "Transports with a DTLS association, connected or connecting."),
-        ("weir_matrix_up", "1 if the last sync with the homeserver succeeded."),
+        (
+            "weir_transports",
+            "Transports with a DTLS association, connected or connecting.",
+        ),
+        (
+            "weir_matrix_up",
+            "1 if the last sync with the homeserver succeeded.",
+        ),
     ];
     for (name, text) in gauges {
         recorder.describe_gauge(KeyName::from_const_str(name), None, text.into());
     }
     let counters = [
-        ("weir_refusals_total", "Requests that were not carried out, by reason."),
-        ("weir_to_device_received_total", "To-device messages about calls that arrived."),
-        ("weir_to_device_failed_total", "To-device messages that could not be sent."),
-        ("weir_dtls_failed_total", "DTLS or SCTP associations that ended by a fault."),
+        (
+            "weir_refusals_total",
+            "Requests that were not carried out, by reason.",
+        ),
+        (
+            "weir_to_device_received_total",
+            "To-device messages about calls that arrived.",
+        ),
+        (
+            "weir_to_device_failed_total",
+            "To-device messages that could not be sent.",
+        ),
+        (
+            "weir_dtls_failed_total",
+            "DTLS or SCTP associations that ended by a fault.",
+        ),
     ];
     for (name, text) in counters {
         recorder.describe_counter(KeyName::from_const_str(name), None, text.into());

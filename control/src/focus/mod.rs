@@ -21,11 +21,7 @@ mod live_calls;
 mod metrics;
 mod shards;
 
-use std::{
-    net::SocketAddr,
-    os::unix::fs::DirBuilderExt,
-    sync::Arc,
-};
+use std::{net::SocketAddr, os::unix::fs::DirBuilderExt, sync::Arc};
 
 use anyhow::Context;
 use tokio::{
@@ -70,9 +66,14 @@ impl Focus {
         let readiness = Readiness::default();
         let wake = Arc::new(Notify::new());
         let shards = start_shards(&config, &wake)?;
-        let http = Server::start(config.http.listen, config.http.page, readiness.clone(), metrics.handle())
-            .await
-            .with_context(|| format!("http.listen = {}: cannot listen", config.http.listen))?;
+        let http = Server::start(
+            config.http.listen,
+            config.http.page,
+            readiness.clone(),
+            metrics.handle(),
+        )
+        .await
+        .with_context(|| format!("http.listen = {}: cannot listen", config.http.listen))?;
         create_store(&config.matrix)?;
         let (device, incoming) = weir_matrix::connect(device_config(&config.matrix)).await?;
         let id = ParticipantId::new(device.user_id(), device.device_id());
@@ -81,7 +82,9 @@ impl Focus {
             focus: id.clone(),
             shards: shards
                 .iter()
-                .map(|shard| addresses::advertised(shard.handle().addresses(), &config.media.advertise))
+                .map(|shard| {
+                    addresses::advertised(shard.handle().addresses(), &config.media.advertise)
+                })
                 .collect(),
             fingerprint: certificate.fingerprint().into(),
             limits: config.limits.limits(),
@@ -89,7 +92,10 @@ impl Focus {
             seed: rand::random(),
         };
         tracing::info!(addresses = ?settings.shards, http = %http.address(), "listening");
-        let shard_threads = shards.iter().map(|shard| shard.handle().thread_id()).collect();
+        let shard_threads = shards
+            .iter()
+            .map(|shard| shard.handle().thread_id())
+            .collect();
         let driver = Driver {
             conferences: Conferences::new(settings),
             authoriser: Authoriser::new(policy(&config.authorisation), device.user_id()),
@@ -112,7 +118,14 @@ impl Focus {
             let _until_end = until_end;
             driver.run(stopped).await;
         });
-        Ok(Self { id, http, stop, driver, running, shard_threads })
+        Ok(Self {
+            id,
+            http,
+            stop,
+            driver,
+            running,
+            shard_threads,
+        })
     }
 
     /// The user and the device that clients call.
@@ -173,12 +186,19 @@ fn create_store(matrix: &Matrix) -> anyhow::Result<()> {
 fn device_config(matrix: &Matrix) -> weir_matrix::Config {
     let login = match (&matrix.password, &matrix.access_token) {
         (_, Some(token)) => weir_matrix::Login::AccessToken(token.expose().into()),
-        (password, None) => {
-            weir_matrix::Login::Password(password.as_ref().map_or("", |password| password.expose()).into())
-        }
+        (password, None) => weir_matrix::Login::Password(
+            password
+                .as_ref()
+                .map_or("", |password| password.expose())
+                .into(),
+        ),
     };
-    let mut device = weir_matrix::Config::new(&matrix.homeserver, &matrix.user, login, &matrix.store);
-    device.store_passphrase = matrix.store_passphrase.as_ref().map(|passphrase| passphrase.expose().into());
+    let mut device =
+        weir_matrix::Config::new(&matrix.homeserver, &matrix.user, login, &matrix.store);
+    device.store_passphrase = matrix
+        .store_passphrase
+        .as_ref()
+        .map(|passphrase| passphrase.expose().into());
     device.device_id.clone_from(&matrix.device_id);
     device.display_name.clone_from(&matrix.display_name);
     device.invites = match matrix.rooms_max {

@@ -1,6 +1,11 @@
 //! The shards as the driver sees them: commands in, events out, one wake-up for all.
 
-use std::{collections::VecDeque, io, os::fd::AsFd, sync::Arc};
+use std::{
+    collections::VecDeque,
+    io,
+    os::fd::{AsFd, OwnedFd},
+    sync::Arc,
+};
 
 use tokio::{io::unix::AsyncFd, sync::Notify, task::JoinHandle};
 use weir_shard::{Command, Event};
@@ -18,14 +23,18 @@ pub(super) struct Shard {
 impl Shard {
     /// Takes over a running shard; `wake` is notified whenever it has events.
     pub(super) fn new(handle: ShardHandle, wake: Arc<Notify>) -> io::Result<Self> {
-        let fd = AsyncFd::new(handle.event_fd().as_fd().try_clone_to_owned()?)?;
+        let fd = watch(handle.event_fd().as_fd().try_clone_to_owned()?)?;
         let watcher = tokio::spawn(async move {
             while let Ok(mut ready) = fd.readable().await {
                 ready.clear_ready();
                 wake.notify_one();
             }
         });
-        Ok(Self { handle, waiting: VecDeque::new(), watcher })
+        Ok(Self {
+            handle,
+            waiting: VecDeque::new(),
+            watcher,
+        })
     }
 
     /// The ring's end.
@@ -72,4 +81,13 @@ impl Shard {
             tracing::error!(%error, "a shard did not stop in order");
         }
     }
+}
+
+/// Registers an eventfd with the runtime.
+#[expect(
+    deprecated,
+    reason = "the replacement is unsafe for the sake of types that give away a closed fd; OwnedFd does not"
+)]
+fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::new(fd)
 }
