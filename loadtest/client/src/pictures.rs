@@ -185,15 +185,13 @@ mod tests {
     fn numbers_follow_the_time_over_the_loop_and_over_a_change_of_layers() {
         let (clips, pictures) = (Clips::committed(), Pictures::default());
         let (small, large) = (&clips.layers[2], &clips.layers[1]);
-        let mut time = 0;
-        for data in small
+        let data = small
             .rare
             .iter()
             .chain(&small.rare[..20])
-            .chain(&large.often[20..30])
-        {
+            .chain(&large.often[20..30]);
+        for (time, data) in (0..).zip(data) {
             pictures.decode(&frame(data, time, false));
-            time += 1;
         }
         let seen = pictures.seen();
         assert_eq!(
