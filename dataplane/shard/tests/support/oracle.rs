@@ -85,12 +85,12 @@ pub fn check_video(world: &World, of: Subscribed) -> Seen {
         ..Seen::default()
     };
     let mut before: Option<Step<'_>> = None;
-    let mut last_seq = None;
+    let (mut last_seq, mut skipped) = (None, 0);
     let mut frames: BTreeMap<(u8, u32), u8> = BTreeMap::new();
     for (seq, packet) in packets {
         check_header(packet, of, 100);
         seen.missing += last_seq.map_or(0, |last: u64| (seq - last - 1) as usize);
-        let skipped = last_seq.map_or(0, |last| seq - last - 1);
+        skipped += last_seq.map_or(0, |last| seq - last - 1);
         last_seq = Some(seq);
         if packet.payload.is_empty() {
             // Padding that followed a gap.
@@ -130,7 +130,7 @@ pub fn check_video(world: &World, of: Subscribed) -> Seen {
         }
         *frames.entry((identity.layer, identity.frame)).or_default() += 1;
         seen.complete += usize::from(frames[&(identity.layer, identity.frame)] == identity.count);
-        before = Some(step);
+        (before, skipped) = (Some(step), 0);
     }
     let mut arrivals: Vec<_> = world
         .received(of)
@@ -167,7 +167,7 @@ fn check_header(packet: &Received, of: Subscribed, payload_type: u8) {
 /// One media packet among those of its subscription.
 struct Step<'a> {
     seq: u64,
-    /// Numbers between it and the one before that never came.
+    /// Numbers since the media packet before it that never came; padding that came is none of them.
     skipped: u64,
     packet: &'a Received,
     descriptor: Descriptor,
