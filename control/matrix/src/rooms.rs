@@ -54,7 +54,14 @@ struct StateEvent {
 }
 
 /// What a joined room's part of a sync response says, oldest first.
-pub(crate) fn joined_room(room_id: &str, update: &JoinedRoomUpdate) -> Vec<Incoming> {
+///
+/// The timeline of a room that was joined by invitation holds the invitation too, after the members who were there before: it
+/// does not say that the focus, `own_user_id`, has left.
+pub(crate) fn joined_room(
+    room_id: &str,
+    own_user_id: &str,
+    update: &JoinedRoomUpdate,
+) -> Vec<Incoming> {
     let mut incoming = Vec::new();
     let (state, with_timeline) = match &update.state {
         State::Before(state) => (state, true),
@@ -69,7 +76,12 @@ pub(crate) fn joined_room(room_id: &str, update: &JoinedRoomUpdate) -> Vec<Incom
         let timeline = update.timeline.events.iter();
         incoming.extend(timeline.filter_map(|timed| event(room_id, timed.raw().json().get())));
     }
+    incoming.retain(|incoming| !is_departure_of(own_user_id, incoming));
     incoming
+}
+
+fn is_departure_of(own_user_id: &str, incoming: &Incoming) -> bool {
+    matches!(incoming, Incoming::Membership { user_id, joined: false, .. } if user_id == own_user_id)
 }
 
 /// What the store knows of a joined room: the state as of the last sync before a restart.
@@ -157,6 +169,17 @@ mod tests {
             ),
             None
         );
+    }
+
+    #[test]
+    fn own_invitation_in_the_timeline_of_a_joined_room_is_no_departure() {
+        let invitation = r#"{"type":"m.room.member","state_key":"@f:x","sender":"@a:x","content":{"membership":"invite"}}"#;
+        let told = event("!r:x", invitation).expect("a membership");
+        assert!(is_departure_of("@f:x", &told));
+        assert!(!is_departure_of("@g:x", &told));
+        let join = r#"{"type":"m.room.member","state_key":"@f:x","sender":"@f:x","content":{"membership":"join"}}"#;
+        let told = event("!r:x", join).expect("a membership");
+        assert!(!is_departure_of("@f:x", &told));
     }
 
     #[test]

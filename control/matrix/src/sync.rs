@@ -110,8 +110,9 @@ impl SyncLoop {
 
     /// Rooms before to-device messages: an invite to a call may depend on state that came with it.
     async fn tell(&self, response: SyncResponse) -> Result<(), Ended> {
+        let own_user_id = self.client.user_id().map_or("", |user_id| user_id.as_str());
         for (room_id, update) in &response.rooms.joined {
-            self.say_all(rooms::joined_room(room_id.as_str(), update))
+            self.say_all(rooms::joined_room(room_id.as_str(), own_user_id, update))
                 .await?;
         }
         for room_id in response.rooms.left.keys() {
