@@ -67,7 +67,7 @@ pub fn missing(reports: &[Report]) -> Vec<Failure> {
     failures
 }
 
-/// Compares two reports of each participant, `seconds` apart.
+/// Compares two reports of each participant, `seconds` apart. A participant that had to call again counts from zero.
 pub fn judge(
     before: &[Report],
     after: &[Report],
@@ -170,7 +170,7 @@ fn stream_reasons(
         ),
     );
     if let (Some(then), Some(now)) = (&then.video, &now.video) {
-        let fps = (now.frames - then.frames) as f64 / seconds;
+        let fps = now.frames.saturating_sub(then.frames) as f64 / seconds;
         let (gap, gap_max) = (now.longest_gap_ms, criteria.video_gap_max_ms);
         let share = |part: u64, whole: u64| part as f64 / whole.max(1) as f64;
         fail(
@@ -195,7 +195,10 @@ fn stream_reasons(
                 now.skipped
             ),
         );
-        let decoded = share(now.decoded - then.decoded, now.frames - then.frames);
+        let decoded = share(
+            now.decoded.saturating_sub(then.decoded),
+            now.frames.saturating_sub(then.frames),
+        );
         fail(
             decoded < criteria.decoded_min,
             format!("video: {:.0} % of the frames decoded", decoded * 100.0),
@@ -211,7 +214,7 @@ fn stream_reasons(
         );
     }
     if let Some(audio) = &now.audio {
-        let rate = (now.packets - then.packets) as f64 / seconds;
+        let rate = now.packets.saturating_sub(then.packets) as f64 / seconds;
         let (gap, gap_max) = (audio.longest_gap_ms, criteria.audio_gap_max_ms);
         let wanted = criteria.audio_per_second_min;
         fail(
@@ -224,7 +227,10 @@ fn stream_reasons(
         );
         fail(
             audio.recognised < now.packets,
-            format!("audio: {} packets altered", now.packets - audio.recognised),
+            format!(
+                "audio: {} packets altered",
+                now.packets.saturating_sub(audio.recognised)
+            ),
         );
     }
     reasons

@@ -127,6 +127,11 @@ impl Sequence {
         Arrival::Duplicate
     }
 
+    /// Another stream takes the place of this one: its numbers have nothing to do with those before.
+    pub fn restart(&mut self) {
+        (self.highest, self.missing, self.recent) = (None, BTreeMap::new(), VecDeque::new());
+    }
+
     /// Numbers to ask for again now.
     pub fn nacks(&mut self, now: Instant) -> Vec<u16> {
         let due = |missing: &Missing| missing.asked < NACKS_MAX && missing.ask_next <= now;

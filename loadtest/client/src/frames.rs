@@ -95,6 +95,14 @@ impl Assembler {
         }
     }
 
+    /// Another stream takes the place of this one.
+    pub fn restart(&mut self) {
+        *self = Assembler {
+            broken: self.broken,
+            ..Assembler::default()
+        };
+    }
+
     /// Whether nothing can be decoded before a keyframe arrives.
     pub fn needs_keyframe(&self) -> bool {
         self.waiting || !self.started

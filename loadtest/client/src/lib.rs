@@ -33,6 +33,8 @@ pub mod vp8;
 pub use clips::Clips;
 pub use participant::{FocusAddress, JoinConfig, JoinError, Participant, Publish, Size};
 pub use report::{AudioReport, Kind, Report, StreamReport, VideoReport, Violation};
+/// What [`peer::Link`] sends, for tests that make their own packets.
+pub use {rtcp, rtp};
 
 /// Random letters and digits, for ids that only have to differ.
 pub fn random_id(length: usize) -> String {

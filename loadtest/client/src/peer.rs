@@ -300,6 +300,26 @@ impl Link {
             .await;
     }
 
+    /// Sends a binary frame on the data channel, for tests of bad input.
+    pub async fn send_binary(&self, bytes: &[u8]) {
+        let bytes = Bytes::copy_from_slice(bytes);
+        let _ = self.channel.write_data_channel(&bytes, false).await;
+    }
+
+    /// Opens another data channel and sends a text frame on it, for tests of bad input.
+    pub async fn send_on_second_channel(&self, text: &str) -> Result<(), PeerError> {
+        let config = webrtc_data::data_channel::Config {
+            label: "second".into(),
+            ..Default::default()
+        };
+        let channel = DataChannel::dial(&self.association, 2, config)
+            .await
+            .map_err(step("data channel"))?;
+        let text = Bytes::copy_from_slice(text.as_bytes());
+        let sent = channel.write_data_channel(&text, true).await;
+        sent.map(drop).map_err(step("data channel"))
+    }
+
     /// Closes everything in order.
     pub async fn close(&self) {
         let close = async {

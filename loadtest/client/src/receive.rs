@@ -1,7 +1,7 @@
 //! The receiving side, without I/O: binds SSRCs to tracks as the descriptions say, runs the checks, and says what is to be
 //! fed back (receiver reports, NACKs, picture loss indications).
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -46,6 +46,8 @@ const REPORT_EVERY: Duration = Duration::from_secs(1);
 pub struct Receiver {
     streams: Vec<Stream>,
     by_ssrc: HashMap<u32, usize>,
+    /// SSRCs that a later description has replaced.
+    retired: HashSet<u32>,
     unbound: u64,
     own_ssrc: u32,
     decoder: DecodeThread,
@@ -88,6 +90,7 @@ impl Receiver {
         Receiver {
             streams: Vec::new(),
             by_ssrc: HashMap::new(),
+            retired: HashSet::new(),
             unbound: 0,
             own_ssrc,
             decoder,
@@ -99,26 +102,31 @@ impl Receiver {
     /// Takes over what a description of the focus says that it sends.
     pub fn apply(&mut self, remote: &Remote) {
         for media in &remote.media {
-            let (Some(kind), Some(track)) = (media.media_kind(), media.msid.clone()) else {
-                continue;
-            };
-            let of_section = |stream: &&mut Stream| stream.allowed.mid == media.mid;
             if !media.sends() {
+                let of_section = |stream: &&mut Stream| stream.allowed.mid == media.mid;
                 self.streams
                     .iter_mut()
                     .filter(of_section)
                     .for_each(|stream| stream.active = false);
                 continue;
             }
+            let (Some(kind), Some(track)) = (media.media_kind(), media.msid.clone()) else {
+                continue;
+            };
             let known = |stream: &Stream| stream.allowed.mid == media.mid && stream.track == track;
             let index = self.streams.iter().position(known).unwrap_or_else(|| {
                 self.streams.push(Stream::new(kind, track.clone()));
                 self.streams.len() - 1
             });
+            // The section may carry another track than before.
+            let others = self
+                .streams
+                .iter_mut()
+                .filter(|stream| stream.allowed.mid == media.mid && stream.track != track);
+            others.for_each(|stream| stream.active = false);
             let stream = &mut self.streams[index];
             if !stream.active {
-                // What comes after a pause is measured from its own beginning.
-                (stream.last_arrival, stream.last_frame) = (None, None);
+                self.retired.extend(stream.resume(&media.ssrcs));
             }
             stream.active = true;
             stream.allowed = allowed(media, kind);
@@ -140,6 +148,9 @@ impl Receiver {
 
     /// Takes one decrypted packet.
     pub fn handle_rtp(&mut self, packet: &Packet, now: Instant) {
+        if self.retired.contains(&packet.header.ssrc) {
+            return;
+        }
         let Some(index) = self
             .by_ssrc
             .get(&packet.header.ssrc)
@@ -262,6 +273,18 @@ impl Stream {
         }
     }
 
+    /// The m-line sends again after a pause. What comes is measured from its own beginning, and if another SSRC was
+    /// announced for it, it is a stream of its own. Gives the SSRC that ended then: its last packets may still be on their way.
+    fn resume(&mut self, announced: &[u32]) -> Option<u32> {
+        (self.last_arrival, self.last_frame) = (None, None);
+        self.timeline = Timeline::default();
+        let ended = |ssrc: &mut u32| !announced.is_empty() && !announced.contains(ssrc);
+        let ended = self.ssrc.take_if(ended)?;
+        self.sequence.restart();
+        self.assembler.restart();
+        Some(ended)
+    }
+
     fn live(&self) -> bool {
         self.active && self.listed
     }
@@ -278,7 +301,7 @@ impl Stream {
                 format!("{} after {ssrc}", header.ssrc)
             });
             self.ssrc = Some(header.ssrc);
-            self.sequence = Sequence::default();
+            self.sequence.restart();
         }
         self.packets += 1;
         self.bytes += packet.payload.len() as u64;
@@ -546,6 +569,39 @@ mod tests {
                 .any(|packet| format!("{packet:?}").contains(name))
         };
         assert!(is("TransportLayerNack") && is("PictureLossIndication") && is("ReceiverReport"));
+    }
+
+    #[test]
+    fn an_ssrc_that_changes_is_caught_unless_it_was_announced_after_a_pause() {
+        let now = Instant::now();
+        let offer = |direction: &str, ssrc: &str| {
+            let changed = OFFER
+                .replacen("sendonly", direction, 1)
+                .replacen("ssrc:4", ssrc, 1);
+            Remote::parse(&changed).unwrap()
+        };
+        let packet = |ssrc| {
+            let header = rtp::header::Header {
+                ssrc,
+                payload_type: 96,
+                ..Default::default()
+            };
+            Packet {
+                header,
+                ..Packet::default()
+            }
+        };
+        let mut receiver = Receiver::new(DecodeThread::start(), Clips::committed(), 9, now);
+        let mut handle = |description: Remote, ssrc| {
+            receiver.apply(&description);
+            receiver.handle_rtp(&packet(ssrc), now);
+            receiver.report(now)[0].violations.len()
+        };
+        assert_eq!(handle(offer("sendonly", "ssrc:4"), 4), 0);
+        // The last packets of the old one may come after the description that ends it.
+        assert_eq!(handle(offer("inactive", "x:4"), 4), 0);
+        assert_eq!(handle(offer("sendonly", "ssrc:5"), 5), 0);
+        assert_eq!(handle(offer("sendonly", "ssrc:6"), 6), 1);
     }
 
     #[test]

@@ -38,7 +38,12 @@ struct Arguments {
     #[arg(long, value_name = "PORT", default_value_t = 0)]
     port: u16,
     /// What is logged to standard error, as in RUST_LOG.
-    #[arg(long, value_name = "FILTER", env = "WEIR_LOG", default_value = "error,matrix_sdk::http_client=off")]
+    #[arg(
+        long,
+        value_name = "FILTER",
+        env = "WEIR_LOG",
+        default_value = "error,matrix_sdk::http_client=off"
+    )]
     log: String,
 }
 
