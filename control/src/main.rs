@@ -11,8 +11,9 @@ use weir::{config::Config, focus::Focus};
 const EXIT_CONFIG: u8 = 2;
 
 /// What is logged by default. matrix-sdk reports as errors of its HTTP client what are ordinary answers, such as account
-/// data that is not set; its own failures come back to Weir, which says what they mean.
-const LOG: &str = "info,matrix_sdk=warn,matrix_sdk_crypto=warn,matrix_sdk::http_client=off";
+/// data that is not set, and warns in every sync that there is no backup of room keys, which a focus has none of; its
+/// real failures come back to Weir, which says what they mean.
+const LOG: &str = "info,matrix_sdk=warn,matrix_sdk_crypto=warn,matrix_sdk_crypto::backups=off,matrix_sdk::http_client=off";
 
 /// A focus for Matrix calls (MSC3898).
 ///
