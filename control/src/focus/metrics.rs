@@ -58,7 +58,13 @@ impl Metrics {
             if !reason.is_empty() {
                 labels.push(Label::new("reason", reason));
             }
-            self.counter(name, labels, value);
+            // A counter here keeps the highest value that it ever had, which a level must not.
+            if name.ends_with("_total") {
+                self.counter(name, labels, value);
+            } else {
+                let key = Key::from_parts(name, labels);
+                self.recorder.register_gauge(&key, &METADATA).set(value as f64);
+            }
         });
     }
 
@@ -116,5 +122,23 @@ fn describe(recorder: &PrometheusRecorder) {
     ];
     for (name, text) in counters {
         recorder.describe_counter(KeyName::from_const_str(name), None, text.into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn level_of_a_shard_may_fall() {
+        let (metrics, counters) = (Metrics::new(), Counters::default());
+        for transports in [3, 1] {
+            counters.transports.set(transports);
+            counters.rtp_forwarded.add(5);
+            metrics.export_shard(0, &counters);
+        }
+        let text = metrics.handle().render();
+        assert!(text.contains("weir_shard_transports{shard=\"0\"} 1\n"), "{text}");
+        assert!(text.contains("weir_shard_rtp_forwarded_total{shard=\"0\"} 10\n"), "{text}");
     }
 }
