@@ -198,7 +198,7 @@ impl Stage {
         for other in (0..count).filter(|other| *other != index) {
             participant.set_wanted_of(
                 &format!("@{}:localhost", user(other)),
-                Some(wanted(index, other)),
+                Some(wanted(index, other, count)),
             );
         }
         self.participants.push(participant);
@@ -223,13 +223,14 @@ const SMALL: Size = Size {
     height: 180,
 };
 
-/// What participant `index` wants of participant `other`: every layer is used, and the largest only once, because all
-/// pictures are decoded on this machine.
-pub fn wanted(index: usize, other: usize) -> Size {
+/// What participant `index` of `count` wants of participant `other`: every layer is used, and the larger ones rarely,
+/// because all pictures are decoded on this machine.
+pub fn wanted(index: usize, other: usize, count: usize) -> Size {
     match (index, other) {
         (0, 1) => LARGE,
         (_, 0) => SMALL,
-        _ => MEDIUM,
+        _ if count <= 3 || index == 1 => MEDIUM,
+        _ => SMALL,
     }
 }
 

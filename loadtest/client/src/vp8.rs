@@ -149,7 +149,7 @@ impl Payloader {
         self.picture_id = self.picture_id.wrapping_add(1) & 0x7fff;
         self.tl0_index = self.tl0_index.wrapping_add(1);
         if crate::clips::is_keyframe(frame) {
-            self.key_index = (self.key_index + 1) & 0x1f;
+            self.key_index = self.key_index.wrapping_add(1) & 0x1f;
         }
         // 6 is the length of the descriptor with all its fields.
         let part_bytes_max = self.payload_bytes_max - 6;
@@ -233,6 +233,16 @@ mod tests {
         assert_eq!(numbers(&[0x11]), (0x7fff, 255, 31));
         assert_eq!(numbers(&[0x10]), (0, 0, 0));
         assert_eq!(numbers(&[0x11]), (1, 1, 0));
+    }
+
+    #[test]
+    fn starts_anywhere() {
+        for first in [0, 31, 32, 127, 254, 255] {
+            let payloads = Payloader::new(u16::MAX, 255, first, 100).packetize(&[0x10]);
+            let (descriptor, _) = Descriptor::parse(&payloads[0]).unwrap();
+            assert_eq!(descriptor.picture_id.unwrap().value, 0);
+            assert!(descriptor.key_index.unwrap() < 32);
+        }
     }
 
     #[test]
