@@ -1,0 +1,18 @@
+//! A real focus between an embedded homeserver and real clients, all in one process: nothing is replaced by a double. Needs
+//! io_uring, like the focus.
+//!
+//! The tests run one after the other, whatever the test harness says: each has a call with decoders, and two at a time would
+//! measure the machine. That is also why this is one binary.
+//!
+//! | file | what it shows |
+//! |---|---|
+//! | `call` | a call from join to leave |
+//! | `hostile` | what somebody who means no good can do to others: nothing |
+//! | `homeserver_away` | a call while the homeserver is gone |
+//! | `site`, `caller` | what they run on; no tests |
+
+mod call;
+mod caller;
+mod homeserver_away;
+mod hostile;
+mod site;
