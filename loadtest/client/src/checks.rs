@@ -178,13 +178,27 @@ fn digest_of(packet: &Packet) -> u64 {
 }
 
 /// Follows the time stamps of one stream.
+///
+/// A stall on the way makes packets late and then come in a burst: media time falls behind the clock and catches up. That
+/// is no fault of the stamps. Media time that runs ahead of the clock is, and so is one that stays behind.
 #[derive(Debug, Default)]
 pub struct Timeline {
-    last: Option<(u32, Instant)>,
+    last: Option<Stamp>,
 }
 
-/// Media time may run this far ahead of or behind the clock between two packets: a burst after a stall, a switch of layers.
-const DRIFT_MAX_MS: i64 = 500;
+#[derive(Debug, Clone, Copy)]
+struct Stamp {
+    timestamp: u32,
+    at: Instant,
+    /// How far media time is ahead of the clock, compared with the packet that was least late; never above 0.
+    ahead_us: i64,
+    behind_since: Option<Instant>,
+}
+
+/// Media time may be this far off the clock at a switch of layers, whose clocks are mapped by sender reports.
+const DRIFT_MAX_US: i64 = 500_000;
+/// What is behind for longer than this was not caught up with: the stamps stood still during a pause.
+const BEHIND_MAX: Duration = Duration::from_secs(5);
 
 impl Timeline {
     /// Compares the time of the newest packet with the last one's.
@@ -195,23 +209,39 @@ impl Timeline {
         violations: &mut Violations,
         now: Instant,
     ) {
-        if let Some((last, at)) = self.last {
-            let ticks = i64::from(timestamp.wrapping_sub(last) as i32);
+        let mut stamp = Stamp {
+            timestamp,
+            at: now,
+            ahead_us: 0,
+            behind_since: None,
+        };
+        if let Some(last) = self.last {
+            let ticks = i64::from(timestamp.wrapping_sub(last.timestamp) as i32);
             if ticks < 0 {
                 violations.add(Violation::TimestampBack, || {
-                    format!("{timestamp} after {last}")
+                    format!("{timestamp} after {}", last.timestamp)
                 });
             }
-            let media_ms = ticks * 1000 / i64::from(clock_rate);
-            let clock_ms = now.saturating_duration_since(at).as_millis() as i64;
-            if (media_ms - clock_ms).abs() > DRIFT_MAX_MS {
-                let describe = || {
-                    format!("{media_ms} ms of media in {clock_ms} ms ({timestamp} after {last})")
-                };
-                violations.add(Violation::TimestampJump, describe);
+            let media_us = ticks * 1_000_000 / i64::from(clock_rate);
+            let clock_us = now.saturating_duration_since(last.at).as_micros() as i64;
+            let ahead_us = last.ahead_us + media_us - clock_us;
+            stamp.ahead_us = ahead_us.min(0);
+            if ahead_us < -DRIFT_MAX_US {
+                stamp.behind_since = last.behind_since.or(Some(now));
+            }
+            let stuck = |since: Instant| now.saturating_duration_since(since) > BEHIND_MAX;
+            if ahead_us > DRIFT_MAX_US || stamp.behind_since.is_some_and(stuck) {
+                violations.add(Violation::TimestampJump, || {
+                    format!(
+                        "{} ms ahead of the clock ({timestamp} after {})",
+                        ahead_us / 1000,
+                        last.timestamp
+                    )
+                });
+                (stamp.ahead_us, stamp.behind_since) = (0, None);
             }
         }
-        self.last = Some((timestamp, now));
+        self.last = Some(stamp);
     }
 }
 
@@ -372,6 +402,29 @@ mod tests {
             broken(&violations),
             [Violation::TimestampBack, Violation::TimestampJump]
         );
+    }
+
+    #[test]
+    fn a_stall_with_a_burst_is_no_jump_but_time_that_stood_still_is() {
+        let (mut timeline, mut violations, now) =
+            (Timeline::default(), Violations::default(), Instant::now());
+        let mut at = |media_ms: u32, ms| {
+            timeline.handle(
+                media_ms * 90,
+                90_000,
+                &mut violations,
+                now + Duration::from_millis(ms),
+            );
+            violations.counts().len()
+        };
+        assert_eq!(at(0, 0), 0);
+        assert_eq!(
+            (at(33, 2000), at(1000, 2001), at(2000, 2002), at(2033, 2033)),
+            (0, 0, 0, 0)
+        );
+        assert_eq!(at(2066, 12_066), 0, "it may still be caught up with");
+        assert_eq!(at(7000, 17_000), 0);
+        assert_eq!(at(7100, 17_100), 1);
     }
 
     #[test]
