@@ -4,9 +4,7 @@ use weir_client::channel::FromFocus;
 use weir_client::{Kind, Participant, Report};
 
 use crate::caller::Caller;
-use crate::site::{
-    LARGE, MEDIUM, SMALL, Site, stream, until, until_media_flows, until_some,
-};
+use crate::site::{LARGE, MEDIUM, SMALL, Site, stream, until, until_media_flows, until_some};
 
 const V4: &str = "127.0.0.1:0";
 

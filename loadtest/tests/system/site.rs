@@ -216,7 +216,11 @@ impl Site {
     pub(crate) fn assert_undisturbed(&self, participant: &Participant) {
         let report = participant.report();
         let user_id = &report.user_id;
-        assert_eq!(report.invites, 1, "{user_id} called again: {:?}", report.ends);
+        assert_eq!(
+            report.invites, 1,
+            "{user_id} called again: {:?}",
+            report.ends
+        );
         assert_eq!(report.errors, Vec::<String>::new(), "{user_id}");
         for stream in report.streams.iter().filter(|stream| stream.live) {
             let what = format!("{:?} of {} at {user_id}", stream.kind, stream.user_id);
