@@ -394,6 +394,8 @@ impl Driver {
         self.metrics.export_refusals();
         for (index, shard) in self.shards.iter().enumerate() {
             self.metrics.export_shard(index, shard.handle().counters());
+            self.metrics
+                .export_ring(index, shard.handle().ring_counters());
         }
         self.live_calls.save(self.conferences.live_calls());
     }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use metrics::{Key, KeyName, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use weir_shard::Counters;
+use weir_uring::RingCounters;
 
 use crate::conference::Refusal;
 
@@ -53,19 +54,28 @@ impl Metrics {
 
     /// Exports the counters of one shard.
     pub(super) fn export_shard(&self, shard: usize, counters: &Counters) {
-        counters.for_each(|name, reason, value| {
-            let mut labels = vec![Label::new("shard", shard.to_string())];
-            if !reason.is_empty() {
-                labels.push(Label::new("reason", reason));
-            }
-            // A counter here keeps the highest value that it ever had, which a level must not.
-            if name.ends_with("_total") {
-                self.counter(name, labels, value);
-            } else {
-                let key = Key::from_parts(name, labels);
-                self.recorder.register_gauge(&key, &METADATA).set(value as f64);
-            }
-        });
+        counters.for_each(|name, reason, value| self.of_shard(shard, name, reason, value));
+    }
+
+    /// Exports the counters of one shard's ring.
+    pub(super) fn export_ring(&self, shard: usize, counters: &RingCounters) {
+        counters.for_each(|name, value| self.of_shard(shard, name, "", value));
+    }
+
+    fn of_shard(&self, shard: usize, name: &'static str, reason: &'static str, value: u64) {
+        let mut labels = vec![Label::new("shard", shard.to_string())];
+        if !reason.is_empty() {
+            labels.push(Label::new("reason", reason));
+        }
+        // A counter here keeps the highest value that it ever had, which a level must not.
+        if name.ends_with("_total") {
+            self.counter(name, labels, value);
+        } else {
+            let key = Key::from_parts(name, labels);
+            self.recorder
+                .register_gauge(&key, &METADATA)
+                .set(value as f64);
+        }
     }
 
     /// Exports a level, such as the number of participants.
@@ -138,7 +148,13 @@ mod tests {
             metrics.export_shard(0, &counters);
         }
         let text = metrics.handle().render();
-        assert!(text.contains("weir_shard_transports{shard=\"0\"} 1\n"), "{text}");
-        assert!(text.contains("weir_shard_rtp_forwarded_total{shard=\"0\"} 10\n"), "{text}");
+        assert!(
+            text.contains("weir_shard_transports{shard=\"0\"} 1\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("weir_shard_rtp_forwarded_total{shard=\"0\"} 10\n"),
+            "{text}"
+        );
     }
 }
