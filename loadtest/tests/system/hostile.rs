@@ -425,10 +425,13 @@ async fn garbage_from_anywhere_is_dropped_and_counted() {
     healthy.until_grown(&drops("stun_unknown_user"), 500).await;
     let cut = |seed: u64| forged(&ufrags, seed)[..(seed as usize % 40)].to_vec();
     send_all(&socket, shard, (1..40).map(cut)).await;
+    healthy.until_grown(&drops("stun_malformed"), 539).await;
 
     // Datagrams that no buffer holds, and the largest there are.
     let large = |index: u64| noise_from([1, 22, 128][index as usize % 3], 60_000, index);
     send_all(&socket, shard, (0..60).map(large)).await;
+    let unusable = "weir_ring_datagrams_unusable_total{shard=\"0\"}";
+    healthy.until_grown(unusable, 1).await;
     carol.send("m.call.hangup", &carol.invite("carols")).await;
     healthy.stop_unharmed().await;
 }
