@@ -123,6 +123,8 @@ fn dtls_config(certificate: dtls::crypto::Certificate, profiles: Vec<Profile>) -
 
 /// Connects our end in `role` to webrtc-rs in the other one.
 async fn connect(role: Role, profiles: Vec<Profile>) -> (Ours, Arc<DTLSConn>) {
+    // webrtc-rs leaves the choice of its cryptography to the process; an error says that it is chosen already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let (our_socket, their_socket) = sockets().await;
     let theirs = dtls::crypto::Certificate::generate_self_signed(vec!["peer".to_owned()]).unwrap();
     let fingerprint = Fingerprint::of(HashAlgorithm::Sha256, &theirs.certificate[0]);
