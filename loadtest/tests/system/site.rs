@@ -225,7 +225,10 @@ impl Site {
         for stream in report.streams.iter().filter(|stream| stream.live) {
             let what = format!("{:?} of {} at {user_id}", stream.kind, stream.user_id);
             assert_eq!(self.violations(stream), [], "{what}");
-            if let Some(video) = &stream.video {
+            // A socket that nobody reads while the machine stands still overflows, and what is lost then is lost.
+            if let Some(video) = &stream.video
+                && self.stall_ms() < STALL_MS
+            {
                 let broken = (video.broken, video.numbers_missed);
                 assert_eq!(broken, (0, 0), "broken frames, missed pictures: {what}");
             }
