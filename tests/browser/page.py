@@ -58,6 +58,11 @@ class Page:
         """Calls something on `window.weir` and waits until it is done."""
         return self.browser.run(f"return weir.{expression};")
 
+    def draw(self, drawn):
+        """Whether the page draws its pictures; they are decoded all the same."""
+        display = "" if drawn else "none"
+        self.browser.run("for (const video of document.querySelectorAll('video')) video.style.display = arguments[0];", display)
+
     def read_frame(self, key):
         """The frame number in a tile's picture now: {"number", "source"}, or {"refused": why}."""
         return self.browser.run(PATTERN_READER, key)

@@ -74,8 +74,6 @@ export class Call extends Emitter {
       throw error;
     }
     this.#listen();
-    this.#writeMember();
-    this.#refresh = setInterval(() => this.#writeMember(), MEMBER_REFRESH_MS);
     await this.#callFocus();
   }
 
@@ -200,6 +198,13 @@ export class Call extends Emitter {
     }
   }
 
+  // Only when the focus has taken the call: before, there is nothing to tell, and the homeserver has the invite to deliver.
+  #handleAnswered() {
+    if (this.#refresh !== null) return;
+    this.#refresh = setInterval(() => this.#writeMember(), MEMBER_REFRESH_MS);
+    this.#writeMember();
+  }
+
   #writeMember() {
     const purposes = this.screen ? [USERMEDIA, SCREENSHARE] : [USERMEDIA];
     const own = { deviceId: this.#matrix.deviceId, sessionId: this.#sessionId };
@@ -232,6 +237,7 @@ export class Call extends Emitter {
     for (const unlisten of this.#unlisten) unlisten();
     this.#unlisten = [];
     clearInterval(this.#refresh);
+    this.#refresh = null;
     this.#dropLeg();
     this.user.stop();
     this.user = new UserMedia();
@@ -256,6 +262,7 @@ export class Call extends Emitter {
       (key) => this.tracks.has(key),
     );
     this.#subscriptions.setSizes(this.#sizes);
+    leg.on("answered", () => this.#handleAnswered());
     leg.on("connected", () => this.#handleConnected());
     leg.on("streams", (streams) => this.#handleStreams(streams));
     leg.on("tracks", (tracks) => {
@@ -282,8 +289,8 @@ export class Call extends Emitter {
   #handleConnected() {
     this.#attempts = 0;
     this.#refusals = 0;
+    this.#subscriptions.sayNow();
     this.#setState("connected");
-    this.#subscriptions.schedule();
   }
 
   #handleStreams(streams) {

@@ -1,8 +1,8 @@
 // One call to the focus, from invite to hangup: a peer connection, its data channel and the to-device messages around them.
 //
 //   invite ──to-device──► focus          after the channel is open, both sides offer over it
-//   candidates ─────────►                (m.call.negotiate). This side is the impolite one: an offer of the focus that
-//   ◄────────────── answer               crosses ours is dropped, the focus answers ours and offers again.
+//   ◄────────────── answer               (m.call.negotiate). This side is the impolite one: an offer of the focus that
+//   candidates ─────────►                crosses ours is dropped, the focus answers ours and offers again.
 //   select_answer ──────►
 //
 // Not here: when to call again after an end (call.js), what to subscribe to (subscriptions.js).
@@ -25,7 +25,7 @@ const DISCONNECTED_MAX_MS = 8_000;
 const MUTE_LEAD_MS = 120;
 
 /**
- * Events: `connected` (the channel is open), `streams` (Map of StreamInfo: a full snapshot), `tracks` (Map of track key to
+ * Events: `answered`, `connected` (the channel is open), `streams` (Map of StreamInfo: a full snapshot), `tracks` (Map of track key to
  * {mid, track}), `speakers` (list), `problem` (text), `ended` ({reason, refused}).
  */
 export class Leg extends Emitter {
@@ -41,7 +41,7 @@ export class Leg extends Emitter {
   #focusParty = null;
   #earlyCandidates = [];
   #ownCandidates = [];
-  #inviteSent = false;
+  #wantsCandidates = false;
   #queue = Promise.resolve();
   #offerWanted = false;
   #offerTimer = null;
@@ -99,8 +99,6 @@ export class Leg extends Emitter {
       offer: { type: "offer", sdp: this.#connection.localDescription.sdp },
       [UNSTABLE_KEY]: this.#ownMetadata(),
     });
-    this.#inviteSent = true;
-    this.#flushCandidates();
   }
 
   /** Sends one more source, or the tracks that a source has got since it was first sent. */
@@ -194,7 +192,11 @@ export class Leg extends Emitter {
       this.#end(`the focus's answer makes no sense to this browser: ${error.message}`, { hangup: "unknown_error" });
       return;
     }
+    this.emit("answered");
     for (const candidates of this.#earlyCandidates) await this.#handleCandidates(candidates);
+    // A focus of ICE-lite never checks anybody's addresses; it learns them from the checks that it is sent.
+    this.#wantsCandidates = !/^a=ice-lite\r?$/m.test(content.answer.sdp);
+    this.#flushCandidates();
     const chosen = { selected_party_id: this.#focusParty };
     this.#sendToFocus("m.call.select_answer", chosen).catch((error) => this.emit("problem", error.message));
   }
@@ -213,12 +215,11 @@ export class Leg extends Emitter {
   #handleOwnCandidate(candidate) {
     if (!candidate || this.#closed) return;
     this.#ownCandidates.push(candidate.toJSON());
-    if (this.#inviteSent && this.#ownCandidates.length === 1) setTimeout(() => this.#flushCandidates(), 200);
+    if (this.#wantsCandidates && this.#ownCandidates.length === 1) setTimeout(() => this.#flushCandidates(), 200);
   }
 
   #flushCandidates() {
-    // After the first connection the focus learns of a new address by the check that comes from it.
-    if (this.#ownCandidates.length === 0 || this.#closed || this.isOpen) return;
+    if (this.#ownCandidates.length === 0 || this.#closed || !this.#wantsCandidates) return;
     const candidates = this.#ownCandidates.splice(0);
     this.#sendToFocus("m.call.candidates", { candidates }).catch((error) => this.emit("problem", error.message));
   }

@@ -46,10 +46,14 @@ export class Subscriptions {
 
   /** Says the set soon, if it differs from what was said last. */
   schedule() {
-    this.#timer ??= setTimeout(() => {
-      this.#timer = null;
-      this.#say(false);
-    }, GATHER_MS);
+    this.#timer ??= setTimeout(() => this.sayNow(), GATHER_MS);
+  }
+
+  /** The same without waiting for more changes: for the moment in which the channel opens. */
+  sayNow() {
+    clearTimeout(this.#timer);
+    this.#timer = null;
+    this.#say(false);
   }
 
   stop() {

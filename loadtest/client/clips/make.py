@@ -2,7 +2,7 @@
 """Makes the clips that synthetic participants send, and camera files for Chromium, from one test pattern.
 
     make.py                                      the committed clips and their checksums, into this directory
-    make.py --camera OUT.mjpeg [--size 1280x720] [--seconds 10] [--source 1]
+    make.py --camera OUT.mjpeg [--size 1280x720] [--seconds 10] [--source 1] [--calm]
                                                  a file for --use-file-for-fake-video-capture (.mjpeg or .y4m)
     make.py --frame 17 --camera OUT.y4m          one picture only, to look at
 
@@ -73,10 +73,10 @@ def noise(seed, count):
 class Pattern:
     """Draws frame `number` of the pattern as I420."""
 
-    def __init__(self, width, height, source, frames):
+    def __init__(self, width, height, source, frames, calm=False):
         if width % 40 or height % 18:
             sys.exit(f"size {width}x{height}: the width must divide by 40 and the height by 18")
-        self.width, self.height, self.source, self.frames = width, height, source, frames
+        self.width, self.height, self.source, self.frames, self.calm = width, height, source, frames, calm
         wave = lambda x, low, high, turn: int(low + (high - low) * (0.5 + 0.5 * math.sin(2 * math.pi * (x / turn))))
         # Two screens wide and periodic in one screen, so that a row that has been scrolled by any amount is a slice.
         self.luma = bytes(wave(x, 60, 190, width / 2) for x in range(2 * width))
@@ -88,7 +88,8 @@ class Pattern:
     def frame(self, number):
         w, h = self.width, self.height
         cell_w, cell_h = w // COLUMNS, h // ROWS
-        shift = number * w // self.frames % w          # once round per loop
+        # Once round per loop; a calm picture stands still, as the wall behind a person does.
+        shift = 0 if self.calm else number * w // self.frames % w
         phase = 2 * math.pi * number / self.frames
         # A bright square on a Lissajous curve under the code, and a textured band at the bottom.
         side = h // 6
@@ -117,9 +118,9 @@ class Pattern:
         return b"".join(planes)
 
 
-def write_y4m(out, width, height, frames, source, numbers):
+def write_y4m(out, width, height, frames, source, numbers, calm=False):
     out.write(b"YUV4MPEG2 W%d H%d F%d:1 Ip A1:1 C420jpeg\n" % (width, height, FPS))
-    pattern = Pattern(width, height, source, frames)
+    pattern = Pattern(width, height, source, frames, calm)
     for number in numbers:
         out.write(b"FRAME\n")
         out.write(pattern.frame(number))
@@ -206,16 +207,16 @@ def ogg_packets(data):
     return packets
 
 
-def make_camera(path, size, seconds, source, only):
+def make_camera(path, size, seconds, source, only, calm):
     width, height = (int(part) for part in size.lower().split("x"))
     frames = seconds * FPS
     numbers = range(frames) if only is None else [only]
     if path.endswith(".y4m"):
         with open(path, "wb") as out:
-            write_y4m(out, width, height, frames, source, numbers)
+            write_y4m(out, width, height, frames, source, numbers, calm)
     elif path.endswith(".mjpeg"):
         through_ffmpeg(["-c:v", "mjpeg", "-q:v", "4", "-pix_fmt", "yuvj420p", "-f", "mjpeg", path],
-                       lambda out: write_y4m(out, width, height, frames, source, numbers))
+                       lambda out: write_y4m(out, width, height, frames, source, numbers, calm))
     else:
         sys.exit(f"--camera {path}: the name must end in .mjpeg or .y4m")
 
@@ -227,9 +228,11 @@ def main():
     parser.add_argument("--seconds", type=int, default=10, help="length of the camera file's loop")
     parser.add_argument("--source", type=int, default=1, help="who films, 0 to 255; 0 is the synthetic participants")
     parser.add_argument("--frame", type=int, help="with --camera: this picture only")
+    parser.add_argument("--calm", action="store_true", help="with --camera: the background stands still, cheap to encode")
     arguments = parser.parse_args()
     if arguments.camera:
-        make_camera(arguments.camera, arguments.size, arguments.seconds, arguments.source, arguments.frame)
+        make_camera(arguments.camera, arguments.size, arguments.seconds, arguments.source, arguments.frame,
+                    arguments.calm)
     else:
         make_video()
         make_audio()
