@@ -8,7 +8,7 @@ import statistics
 import time
 
 import synapse
-from report import spread
+from report import spread, table
 from world import LOOP_FRAMES
 
 CAMERA = "m.usermedia"
@@ -119,6 +119,9 @@ def watch_full_pictures(world, report, seconds):
             report.check(f"{name}: asked for 1280×720", seen == "1280×720", seen, "1280×720 all the time")
             readable = len(good) == len(numbers)
             report.check(f"{name}: frame numbers", readable and advances(numbers), f"{len(good)} of {len(numbers)} read", "all, advancing")
+    rows = [(row["who"], f"{row['fps']:.1f}", ", ".join(row["sizes"]), f"{row['frozen_ms']:.0f}") for row in figures]
+    for line in table(("who sees whom", "frames/s", "size", "frozen ms"), rows):
+        print(f"       {line}")
 
 
 def watch_pictures(world, seconds):

@@ -150,6 +150,7 @@ class App {
     this.#show("call");
     try {
       await this.#openDevices();
+      this.#showControls();
       this.view.attach(this.call, { userId: this.matrix.userId, deviceId: this.matrix.deviceId });
       await this.call.join();
     } catch (error) {

@@ -61,11 +61,12 @@ export class CallView {
     this.figures = null;
   }
 
-  /** Grid, or spotlight on one tile (by key; null lets the view choose). */
+  /** Grid, or spotlight on one tile (by key; null lets the view choose). The list gets a `modechange` event. */
   setMode(mode, chosen = null) {
     this.mode = mode;
     this.#chosen = chosen;
     this.arrange();
+    this.#list.dispatchEvent(new CustomEvent("modechange", { bubbles: true }));
   }
 
   /** One of `QUALITIES`. */
@@ -135,7 +136,6 @@ export class CallView {
     const onChosen = (chosen) => {
       const back = this.mode === "spotlight" && this.largeKey() === chosen;
       this.setMode(back ? "grid" : "spotlight", back ? null : chosen);
-      this.#list.dispatchEvent(new CustomEvent("modechange", { bubbles: true }));
     };
     const tile = new Tile({ key, isOwn, onChosen });
     this.#tiles.set(key, tile);
