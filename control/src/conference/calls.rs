@@ -146,7 +146,7 @@ impl Conferences {
         let conference = self
             .conferences
             .entry(envelope.conf_id.clone())
-            .or_insert_with(|| Conference::new(shard));
+            .or_insert_with(|| Conference::new(self.shared.conference_id(), shard));
         conference.add(leg, offered.answer, &mut self.shared);
         conference.settle(&participant, &mut self.shared, now);
         Ok(())

@@ -2,13 +2,17 @@
 
 use std::{collections::BTreeMap, time::Instant};
 
+use weir_shard::ConferenceId;
 use weir_signal::call::{Answer, Body};
 
-use super::{HangupReason, ParticipantId, Refusal, board::Board, leg::Leg, shared::Shared};
+use super::{
+    HangupReason, ParticipantId, Refusal, board::Board, leg::Leg, shared::Shared, streams::Origin,
+};
 
 /// One call (`conf_id`). Lives on one shard, from its first leg to its last.
 #[derive(Debug)]
 pub(super) struct Conference {
+    pub(super) id: ConferenceId,
     pub(super) shard: usize,
     pub(super) legs: BTreeMap<ParticipantId, Leg>,
     pub(super) board: Board,
@@ -17,8 +21,9 @@ pub(super) struct Conference {
 }
 
 impl Conference {
-    pub(super) fn new(shard: usize) -> Self {
+    pub(super) fn new(id: ConferenceId, shard: usize) -> Self {
         Self {
+            id,
             shard,
             legs: BTreeMap::new(),
             board: Board::default(),
@@ -62,10 +67,14 @@ impl Conference {
             return;
         };
         let published = leg.session.published();
-        let (transport, shard, board) = (leg.transport(), leg.shard(), &self.board);
+        let (shard, board) = (leg.shard(), &self.board);
+        let origin = Origin {
+            conference: self.id,
+            transport: leg.transport(),
+        };
         let changes = leg.streams.refresh(
             published,
-            transport,
+            origin,
             |id| board.is_taken(id, participant),
             shared,
         );

@@ -1,12 +1,20 @@
 //! From the words of signalling to the words of the shards.
 
-use weir_shard::{Codec, CodecMapping, ExtensionIds, IceCredentials, MediaKind, Size};
+use weir_shard::{Codec, CodecMapping, ExtensionIds, IceCredentials, MediaKind, Purpose, Size};
 use weir_signal::{channel, metadata, sdp};
 
 pub(super) fn kind(kind: sdp::MediaKind) -> MediaKind {
     match kind {
         sdp::MediaKind::Audio => MediaKind::Audio,
         sdp::MediaKind::Video => MediaKind::Video,
+    }
+}
+
+/// What nobody has heard of is treated as a camera.
+pub(super) fn purpose(purpose: &metadata::Purpose) -> Purpose {
+    match purpose {
+        metadata::Purpose::Usermedia | metadata::Purpose::Other(_) => Purpose::UserMedia,
+        metadata::Purpose::Screenshare => Purpose::ScreenShare,
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use rand::{Rng, SeedableRng, distr::Alphanumeric, rngs::StdRng};
-use weir_shard::{Command, SubscriptionId, TrackId, TransportId};
+use weir_shard::{Command, ConferenceId, SubscriptionId, TrackId, TransportId};
 use weir_signal::sdp;
 
 use super::{Output, Refusal, Settings};
@@ -23,6 +23,7 @@ pub(super) struct Shared {
     pub(super) deadlines: BTreeSet<(Instant, TransportId)>,
     outputs: VecDeque<Output>,
     rng: StdRng,
+    next_conference: u32,
     next_transport: u32,
     next_track: u32,
     next_subscription: u32,
@@ -35,6 +36,7 @@ impl Shared {
             settings,
             deadlines: BTreeSet::new(),
             outputs: VecDeque::new(),
+            next_conference: 1,
             next_transport: 1,
             next_track: 1,
             next_subscription: 1,
@@ -59,6 +61,10 @@ impl Shared {
 
     // Four thousand million ids at a thousand a second last seven weeks of a load no focus has; a wrap would need a leg of
     // that age to do harm.
+    pub(super) fn conference_id(&mut self) -> ConferenceId {
+        ConferenceId(next(&mut self.next_conference))
+    }
+
     pub(super) fn transport_id(&mut self) -> TransportId {
         TransportId(next(&mut self.next_transport))
     }

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use weir_shard::{AddTrack, Command, Size, TrackId, TransportId};
+use weir_shard::{AddTrack, Command, ConferenceId, Size, TrackId, TransportId};
 use weir_signal::{
     metadata::{self, Purpose, StreamMetadata},
     sdp::{MediaKind, Published},
@@ -39,6 +39,13 @@ struct Track {
     muted: bool,
 }
 
+/// Where the streams are published.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Origin {
+    pub(super) conference: ConferenceId,
+    pub(super) transport: TransportId,
+}
+
 /// What [`Streams::refresh`] has found.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
@@ -67,7 +74,7 @@ impl Streams {
     pub(super) fn refresh(
         &mut self,
         published: Vec<Published>,
-        transport: TransportId,
+        origin: Origin,
         taken: impl Fn(&str) -> bool,
         shared: &mut Shared,
     ) -> Changes {
@@ -77,7 +84,7 @@ impl Streams {
         self.remove_all_but(&live, &mut changes);
         for published in live {
             if !self.keep(&published) {
-                self.add(published, transport, &taken, shared, &mut changes);
+                self.add(published, origin, &taken, shared, &mut changes);
             }
         }
         self.describe(&mut changes);
@@ -199,7 +206,7 @@ impl Streams {
     fn add(
         &mut self,
         published: Published,
-        transport: TransportId,
+        origin: Origin,
         taken: &impl Fn(&str) -> bool,
         shared: &mut Shared,
         changes: &mut Changes,
@@ -243,10 +250,11 @@ impl Streams {
 
         changes
             .commands
-            .push(add_track(id, transport, &published, size));
+            .push(add_track(id, origin, &purpose, &published, size));
         if muted {
             changes.commands.push(Command::UpdateTrack {
                 track: id,
+                purpose: mapping::purpose(&purpose),
                 size,
                 muted,
             });
@@ -291,10 +299,8 @@ impl Streams {
             let Some(stream) = self.outward.get_mut(&id) else {
                 continue;
             };
-            if let Some(purpose) = purpose.filter(|_| purpose_is_free) {
-                stream.purpose = purpose;
-            }
-            stream.apply(&found, changes);
+            let repurposed = purpose.filter(|_| purpose_is_free);
+            stream.apply(&found, repurposed, changes);
         }
     }
 
@@ -337,7 +343,17 @@ impl Stream {
         }
     }
 
-    fn apply(&mut self, found: &[(String, Option<Description>)], changes: &mut Changes) {
+    fn apply(
+        &mut self,
+        found: &[(String, Option<Description>)],
+        repurposed: Option<Purpose>,
+        changes: &mut Changes,
+    ) {
+        let is_repurposed = repurposed.is_some();
+        if let Some(purpose) = repurposed {
+            self.purpose = purpose;
+        }
+        let purpose = mapping::purpose(&self.purpose);
         for (track_id, said) in found {
             let (Some(track), Some(said)) = (self.tracks.get_mut(track_id), said) else {
                 continue;
@@ -348,10 +364,11 @@ impl Stream {
             };
             // A size once known is better than none.
             let size = said.size.or(track.size);
-            if (size, muted) != (track.size, track.muted) {
+            if is_repurposed || (size, muted) != (track.size, track.muted) {
                 (track.size, track.muted) = (size, muted);
                 changes.commands.push(Command::UpdateTrack {
                     track: track.id,
+                    purpose,
                     size,
                     muted,
                 });
@@ -391,13 +408,16 @@ impl Stream {
 
 fn add_track(
     track: TrackId,
-    transport: TransportId,
+    origin: Origin,
+    purpose: &Purpose,
     published: &Published,
     size: Option<Size>,
 ) -> Command {
     Command::AddTrack(AddTrack {
         track,
-        transport,
+        transport: origin.transport,
+        conference: origin.conference,
+        purpose: mapping::purpose(purpose),
         mid: published.mid.clone(),
         kind: mapping::kind(published.kind),
         codecs: published

@@ -282,6 +282,10 @@ impl Driver {
                     .handle_transport(id, TransportInput::IceConnected, now);
             }
             Event::RemoteChanged { .. } => {}
+            Event::Speakers { .. }
+            | Event::LayersInUse { .. }
+            | Event::TransportStatus { .. }
+            | Event::SubscriptionStatus { .. } => {}
             Event::Datagram { id, datagram } => {
                 self.associations.handle_datagram(id, &datagram, now)
             }

@@ -3,7 +3,8 @@
 use weir_srtp::{MasterKey, Profile};
 
 use crate::ids::{
-    Codec, CodecMapping, ExtensionIds, MediaKind, Size, SubscriptionId, TrackId, TransportId,
+    Codec, CodecMapping, ConferenceId, ExtensionIds, MediaKind, Purpose, Size, SubscriptionId,
+    TrackId, TransportId,
 };
 
 /// One instruction from control. A command that names something the shard does not have is counted and otherwise ignored:
@@ -49,10 +50,12 @@ pub enum Command {
     },
     /// Starts to accept the packets of a published track.
     AddTrack(AddTrack),
-    /// Tells what signalling says about a track's size and mute state.
+    /// Tells what signalling says about a track's purpose, size and mute state.
     UpdateTrack {
         /// The track that changed.
         track: TrackId,
+        /// What it shows or says.
+        purpose: Purpose,
         /// The size of its highest layer as signalled; the bitstream's own size goes first where it is readable.
         size: Option<Size>,
         /// Whether the publisher has muted it: a muted track's silence is no fault.
@@ -107,6 +110,10 @@ pub struct AddTrack {
     pub track: TrackId,
     /// The publisher's transport.
     pub transport: TransportId,
+    /// The conference that it is published in.
+    pub conference: ConferenceId,
+    /// What it shows or says.
+    pub purpose: Purpose,
     /// The media section's identification tag, as in the publisher's packets; at most 16 bytes.
     pub mid: String,
     /// Audio or video.

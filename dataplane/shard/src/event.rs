@@ -2,7 +2,8 @@
 
 use std::net::SocketAddr;
 
-use crate::ids::TransportId;
+use crate::ids::{ConferenceId, LayerSet, SubscriptionId, TrackId, TransportId};
+use crate::status::{Speakers, SubscriptionStatus, TransportStatus};
 
 /// One message to control.
 #[derive(Debug, PartialEq, Eq)]
@@ -32,5 +33,35 @@ pub enum Event {
     ConsentLost {
         /// The transport.
         id: TransportId,
+    },
+    /// Other participants speak than the last time this was said, or in another order.
+    Speakers {
+        /// The conference.
+        conference: ConferenceId,
+        /// Loudest first.
+        speakers: Speakers,
+    },
+    /// Which layers of a simulcast track anybody needs, after it changed: what is not among them may be paused.
+    LayersInUse {
+        /// The track.
+        track: TrackId,
+        /// The layers that somebody gets or waits for, or did until a few seconds ago.
+        layers: LayerSet,
+    },
+    /// What a participant can be sent, after it changed.
+    TransportStatus {
+        /// The transport.
+        id: TransportId,
+        /// What is known now.
+        status: TransportStatus,
+    },
+    /// What a subscriber gets and why it is not more, after it changed.
+    SubscriptionStatus {
+        /// The subscription.
+        id: SubscriptionId,
+        /// The subscriber's transport.
+        transport: TransportId,
+        /// What is known now.
+        status: SubscriptionStatus,
     },
 }

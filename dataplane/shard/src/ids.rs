@@ -12,6 +12,43 @@ pub struct TrackId(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SubscriptionId(pub u32);
 
+/// One conference: its loudest voices and active speakers are chosen together; chosen by control, never used twice in a
+/// process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConferenceId(pub u32);
+
+/// What a track shows or says, as signalled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Purpose {
+    /// A camera or a microphone.
+    #[default]
+    UserMedia,
+    /// A shared screen or its sound: goes before cameras of the same size, and its sound competes with no voice.
+    ScreenShare,
+}
+
+/// Some of a track's simulcast layers, by their index in [`AddTrack::rids`](crate::AddTrack::rids).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LayerSet(u8);
+
+impl LayerSet {
+    /// The set with `layer` in it, too.
+    #[must_use]
+    pub const fn with(self, layer: usize) -> Self {
+        Self(self.0 | (1 << layer))
+    }
+
+    /// Whether `layer` is in the set.
+    pub const fn contains(self, layer: usize) -> bool {
+        (self.0 >> layer) & 1 == 1
+    }
+}
+
+const _: () = assert!(
+    crate::limits::LAYERS_MAX <= 8,
+    "a layer set has a bit for each layer"
+);
+
 /// What a track carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MediaKind {

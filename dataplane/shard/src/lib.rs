@@ -28,10 +28,12 @@ mod layers;
 mod nack;
 mod packet;
 mod publisher;
+mod reason;
 mod reports;
 mod rewriter;
 mod sent;
 mod shard;
+mod status;
 mod subscription;
 mod table;
 mod timing;
@@ -44,8 +46,11 @@ pub use config::Config;
 pub use counters::{Counter, Counters, DropReason};
 pub use event::Event;
 pub use ids::{
-    Codec, CodecMapping, ExtensionIds, MediaKind, Size, SubscriptionId, TrackId, TransportId,
+    Codec, CodecMapping, ConferenceId, ExtensionIds, LayerSet, MediaKind, Purpose, Size,
+    SubscriptionId, TrackId, TransportId,
 };
+pub use reason::Reason;
 pub use shard::Shard;
+pub use status::{Speaker, Speakers, SubscriptionStatus, TransportStatus};
 /// The keys and profiles of [`Command::InstallKeys`], for those who do not depend on the SRTP crate themselves.
 pub use weir_srtp::{MasterKey, Profile};

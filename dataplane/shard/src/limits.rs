@@ -100,6 +100,11 @@ pub const CONSENT: Duration = Duration::from_secs(30);
 /// nominate once and only check from then on. Checks come every 2.5 s or faster.
 pub const SELECTED_SILENT: Duration = Duration::from_secs(6);
 
+// ── Audio ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/// Active speakers told at once. More is noise: people talk one at a time.
+pub const SPEAKERS_MAX: usize = 5;
+
 // ── Layers ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 /// A layer that was silent this long while others flowed is given up. Browsers send 3 frames a second in the slowest

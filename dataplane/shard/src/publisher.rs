@@ -7,7 +7,7 @@ use weir_wire::vp8::PictureId;
 
 use crate::command::AddTrack;
 use crate::history::History;
-use crate::ids::{CodecMapping, MediaKind, Size, TrackId};
+use crate::ids::{CodecMapping, ConferenceId, MediaKind, Purpose, Size, TrackId};
 use crate::keyframe::KeyframeRequests;
 use crate::layers::{LayerState, LayerStates};
 use crate::limits::{
@@ -63,6 +63,13 @@ pub(crate) struct Track {
     pub(crate) id: TrackId,
     /// The publisher's table index.
     pub(crate) transport: u32,
+    #[allow(dead_code, reason = "read by the choice of speakers")]
+    pub(crate) conference: ConferenceId,
+    #[allow(
+        dead_code,
+        reason = "read by the allocation of bandwidth and by the choice of speakers"
+    )]
+    pub(crate) purpose: Purpose,
     pub(crate) mid: Tag,
     pub(crate) kind: MediaKind,
     pub(crate) codecs: Vec<CodecMapping>,
@@ -99,6 +106,8 @@ impl Track {
         Some(Self {
             id: add.track,
             transport,
+            conference: add.conference,
+            purpose: add.purpose,
             mid: Tag::new(add.mid.as_bytes())?,
             kind: add.kind,
             codecs: add.codecs,

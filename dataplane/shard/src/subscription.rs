@@ -8,6 +8,7 @@ use crate::command::Subscribe;
 use crate::ids::{Codec, ExtensionIds, MediaKind, Size, SubscriptionId};
 use crate::limits::{SENT_AUDIO_PACKETS, SENT_VIDEO_PACKETS};
 use crate::publisher::{SourceId, Tag};
+use crate::reason::Limit;
 use crate::rewriter::Rewriter;
 use crate::sent::SentRing;
 
@@ -28,6 +29,9 @@ pub(crate) struct Subscription {
     pub(crate) wanted: Option<Size>,
     /// The layer that it should get.
     pub(crate) target: Option<usize>,
+    /// Why it is not the layer that was asked for.
+    #[allow(dead_code, reason = "read by the status that is told")]
+    pub(crate) limit: Limit,
     pub(crate) rewriter: Rewriter,
     pub(crate) sent: SentRing,
     /// The outgoing number of the last keyframe's first packet.
@@ -77,6 +81,7 @@ impl Subscription {
             extensions: of.extensions,
             wanted: of.wanted,
             target: None,
+            limit: Limit::None,
             rewriter: Rewriter::new(first),
             sent: SentRing::new(capacity, now),
             last_keyframe: None,

@@ -4,7 +4,7 @@ mod support;
 
 use support::oracle::{check_audio, check_video, check_world};
 use support::{AudioSource, MS, Rng, SECOND, VideoSource, World};
-use weir_shard::{Command, Event, Size, TrackId};
+use weir_shard::{Command, Event, Purpose, Size, TrackId};
 
 const FULL: Option<Size> = Some(Size::new(1280, 720));
 const HALF: Option<Size> = Some(Size::new(640, 360));
@@ -230,6 +230,7 @@ fn checklist_25_silence_after_mute_is_no_fault_and_unmute_shows_a_picture_at_onc
     world.run(SECOND);
     let update = |muted| Command::UpdateTrack {
         track: TrackId(1),
+        purpose: Purpose::UserMedia,
         size: FULL,
         muted,
     };

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 use support::oracle::{check_video, check_world};
 use support::{AudioSource, MS, Rng, SECOND, Subscribed, VideoSource, World};
-use weir_shard::{Command, DropReason, Event, Size, SubscriptionId, TrackId, TransportId};
+use weir_shard::{Command, DropReason, Event, Purpose, Size, SubscriptionId, TrackId, TransportId};
 use weir_srtp::Sender;
 use weir_wire::Seq;
 
@@ -415,6 +415,7 @@ fn commands_for_what_is_not_there_are_counted() {
     });
     world.command(Command::UpdateTrack {
         track: TrackId(9999),
+        purpose: Purpose::UserMedia,
         size: None,
         muted: true,
     });

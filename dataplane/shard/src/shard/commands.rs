@@ -8,7 +8,7 @@ use weir_wire::ExtSeq;
 use crate::command::{AddTrack, Command, IceCredentials, Subscribe};
 use crate::counters::DropReason;
 use crate::ice::Ice;
-use crate::ids::{ExtensionIds, MediaKind, Size, SubscriptionId, TrackId, TransportId};
+use crate::ids::{ExtensionIds, MediaKind, Purpose, Size, SubscriptionId, TrackId, TransportId};
 use crate::limits::{SSRCS_PER_TRANSPORT, SUBSCRIPTIONS_PER_TRACK, USED_SSRCS_MAX};
 use crate::publisher::Track;
 use crate::shard::Shard;
@@ -29,9 +29,12 @@ impl Shard {
             Command::SendDatagram { id, datagram } => self.send_datagram(id, &datagram),
             Command::RemoveTransport { id } => self.remove_transport(id),
             Command::AddTrack(add) => self.add_track(add, now),
-            Command::UpdateTrack { track, size, muted } => {
-                self.update_track(track, size, muted, now)
-            }
+            Command::UpdateTrack {
+                track,
+                purpose,
+                size,
+                muted,
+            } => self.update_track(track, purpose, size, muted, now),
             Command::RemoveTrack { track } => self.remove_track(track),
             Command::Subscribe(subscribe) => self.subscribe(subscribe, now),
             Command::SetWanted { id, wanted } => self.set_wanted(id, wanted, now),
@@ -205,7 +208,14 @@ impl Shard {
         }
     }
 
-    fn update_track(&mut self, id: TrackId, size: Option<Size>, muted: bool, now: Instant) {
+    fn update_track(
+        &mut self,
+        id: TrackId,
+        purpose: Purpose,
+        size: Option<Size>,
+        muted: bool,
+        now: Instant,
+    ) {
         let index = self.track_ids.get(&id).copied();
         let Some(index) = self.known(index) else {
             return;
@@ -214,6 +224,7 @@ impl Shard {
             return;
         };
         let unmuted = track.muted && !muted;
+        track.purpose = purpose;
         track.signalled = size;
         track.muted = muted;
         self.choose_layers(index, now);

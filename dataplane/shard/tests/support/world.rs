@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use weir_shard::{
-    AddTrack, Codec, CodecMapping, Command, Config, Counters, Event, ExtensionIds, MediaKind,
-    ReceiveBuffer, Shard, Size, Subscribe, SubscriptionId, TrackId,
+    AddTrack, Codec, CodecMapping, Command, ConferenceId, Config, Counters, Event, ExtensionIds,
+    MediaKind, Purpose, ReceiveBuffer, Shard, Size, Subscribe, SubscriptionId, TrackId,
 };
 
 use super::media::{AudioSource, Plain, VideoSource};
@@ -200,6 +200,8 @@ impl World {
         AddTrack {
             track: TrackId(of.track.into()),
             transport: self.peers[peer].id,
+            conference: ConferenceId(1),
+            purpose: Purpose::UserMedia,
             mid: of.mid.into(),
             kind: MediaKind::Video,
             codecs: vec![CodecMapping {
@@ -239,6 +241,8 @@ impl World {
         self.command(Command::AddTrack(AddTrack {
             track: TrackId(of.track.into()),
             transport: self.peers[peer].id,
+            conference: ConferenceId(1),
+            purpose: Purpose::UserMedia,
             mid: of.mid.into(),
             kind: MediaKind::Audio,
             codecs: vec![CodecMapping {

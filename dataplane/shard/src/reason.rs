@@ -1,0 +1,60 @@
+//! Why a picture or a voice is not (all) there: one word for each subscription, the same in metrics, events and the page.
+
+/// What lowers a subscription below what was asked for. Recorded where the decision is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(dead_code, reason = "set by the allocation of bandwidth")]
+pub(crate) enum Limit {
+    /// Nothing: it gets what it asked for, or the best there is.
+    #[default]
+    None,
+    /// The layer that was asked for is silent while others flow.
+    LayerSilent,
+    /// The subscriber's bandwidth: a lower layer, or none at all.
+    Bandwidth,
+}
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $variant:ident => $label:literal;)*) => {
+        /// What a subscription gets, and if it is not all that was asked for, why. Where several hold, the one nearest to
+        /// the publisher is told: nothing behind it matters before it is gone.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Reason { $($(#[$doc])* $variant,)* }
+
+        impl Reason {
+            /// Every reason there is.
+            pub const ALL: [Reason; [$($label),*].len()] = [$(Reason::$variant),*];
+
+            /// The reason as a metric label and on the wire.
+            pub fn label(self) -> &'static str {
+                match self { $(Reason::$variant => $label,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// It gets what was asked for.
+    Flowing => "flowing";
+    /// The publisher has muted the track.
+    Muted => "muted";
+    /// Nothing of the track has ever arrived.
+    NeverSent => "never_sent";
+    /// Nothing has arrived from the publisher for a while, although it is not muted.
+    PublisherSilent => "publisher_silent";
+    /// The subscriber has no keys or no address (yet, or any more).
+    NotConnected => "not_connected";
+    /// The subscriber does not take the publisher's codec.
+    CodecNotTaken => "codec_not_taken";
+    /// Paused: even the lowest layer is more than the subscriber's bandwidth carries.
+    NoBandwidth => "no_bandwidth";
+    /// A keyframe has been asked for; nothing has been sent before.
+    WaitingToStart => "waiting_to_start";
+    /// A keyframe of another layer has been asked for; the present one flows until it is there.
+    WaitingToSwitch => "waiting_to_switch";
+    /// A lower layer than asked for, because the subscriber's bandwidth carries no more.
+    LittleBandwidth => "little_bandwidth";
+    /// A lower layer than asked for, because that one is silent.
+    LayerSilent => "layer_silent";
+    /// A voice that is not among the loudest of a large conference.
+    NotLoudest => "not_loudest";
+}
