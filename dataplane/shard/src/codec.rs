@@ -6,6 +6,7 @@
 use weir_wire::vp8;
 
 use crate::ids::{Codec, Size};
+use crate::layers::Sublayer;
 
 /// What was read of a payload.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -13,6 +14,7 @@ pub(crate) struct Payload {
     /// The first packet of a keyframe: a decoder can start here.
     pub(crate) keyframe_start: bool,
     pub(crate) size: Option<Size>,
+    pub(crate) sublayer: Sublayer,
     /// The parsed descriptor and its length.
     pub(crate) vp8: Option<(vp8::Descriptor, usize)>,
 }
@@ -47,9 +49,14 @@ fn read_vp8(payload: &[u8]) -> Result<Payload, Malformed> {
         None
     };
     let size = size.map(|(width, height)| Size::new(width, height));
+    let sublayer = Sublayer {
+        spatial: 0,
+        temporal: descriptor.temporal.map_or(0, |temporal| temporal.id),
+    };
     Ok(Payload {
         keyframe_start,
         size,
+        sublayer,
         vp8: Some((descriptor, len)),
     })
 }

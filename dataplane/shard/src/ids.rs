@@ -73,6 +73,11 @@ impl Size {
         Self { width, height }
     }
 
+    /// Its number of pixels.
+    pub(crate) fn area(self) -> u32 {
+        u32::from(self.width) * u32::from(self.height)
+    }
+
     /// Whether a picture of this size has enough pixels for a tile of `wanted`, in either orientation: a phone that is
     /// turned swaps the sides of its pictures, and the tile stays as it is.
     pub(crate) fn covers(self, wanted: Size) -> bool {

@@ -72,6 +72,12 @@ pub const SSRC_IDLE: Duration = Duration::from_secs(10);
 /// Simulcast layers of one track. Browsers send three.
 pub const LAYERS_MAX: usize = 4;
 
+/// Spatial layers within one encoding: AV1 and VP9 as browsers send them have three; the dependency descriptor counts to four.
+pub const SPATIAL_LAYERS_MAX: usize = 4;
+
+/// Temporal layers of one encoding: VP8 counts to four, browsers use three. Higher ones count as the fourth.
+pub const TEMPORAL_LAYERS_MAX: usize = 4;
+
 /// SSRCs that one transport may have been sent in its life. Each is remembered (16 bytes) so that none starts anew under
 /// the same key; a participant that wants more joins again.
 pub const USED_SSRCS_MAX: usize = 16 * 1024;

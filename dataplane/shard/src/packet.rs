@@ -7,6 +7,7 @@ use weir_wire::{ExtSeq, RtpTime};
 
 use crate::buffer::ReceiveBuffer;
 use crate::ids::Codec;
+use crate::layers::Sublayer;
 use crate::rewriter::Picture;
 
 /// One media packet, decrypted and parsed.
@@ -26,6 +27,8 @@ pub(crate) struct Packet {
     pub(crate) keyframe_start: bool,
     pub(crate) vp8: Option<vp8::Descriptor>,
     pub(crate) picture: Picture,
+    /// The spatial and temporal layer that it belongs to.
+    pub(crate) sublayer: Sublayer,
     /// The value of the header extension (RFC 6464).
     pub(crate) audio_level: Option<u8>,
     pub(crate) video_orientation: Option<u8>,

@@ -9,13 +9,14 @@ use crate::command::AddTrack;
 use crate::history::History;
 use crate::ids::{CodecMapping, ConferenceId, MediaKind, Purpose, Size, TrackId};
 use crate::keyframe::KeyframeRequests;
-use crate::layers::{LayerState, LayerStates};
+use crate::layers::{LayerState, LayerStates, Rates, Sublayer};
 use crate::limits::{
     HISTORY_AUDIO_PACKETS, HISTORY_VIDEO_PACKETS, KEYFRAME_INTERVAL, KEYFRAME_INTERVAL_LOWEST,
-    LAYER_SILENT, LAYERS_MAX,
+    LAYER_SILENT, LAYERS_MAX, SPATIAL_LAYERS_MAX,
 };
 use crate::nack::Missing;
 use crate::reports::Reception;
+use crate::table::Table;
 use crate::timing::ReportedTime;
 
 /// One SSRC of one publisher for as long as it lives; never used twice in a shard.
@@ -53,8 +54,8 @@ pub(crate) struct Layer {
     /// The table index of the source that feeds it.
     pub(crate) source: Option<u32>,
     pub(crate) last_arrival: Option<Instant>,
-    /// From the last keyframe.
-    pub(crate) size: Option<Size>,
+    /// From the last keyframe; by spatial layer.
+    pub(crate) sizes: [Option<Size>; SPATIAL_LAYERS_MAX],
 }
 
 /// One published track.
@@ -92,7 +93,7 @@ impl Track {
                 rid: Tag::new(rid.as_bytes())?,
                 source: None,
                 last_arrival: None,
-                size: None,
+                sizes: [None; SPATIAL_LAYERS_MAX],
             })
         };
         let layers = match add.rids.as_slice() {
@@ -137,7 +138,7 @@ impl Track {
 
     /// What is known about the layers now. A layer lives while it is not silent for longer than the others: silence of
     /// the whole track is a mute or a network, and no reason to move anyone.
-    pub(crate) fn layer_states(&self) -> LayerStates {
+    pub(crate) fn layer_states(&self, sources: &Table<Source>) -> LayerStates {
         let newest = self
             .layers
             .iter()
@@ -149,9 +150,17 @@ impl Track {
                 .zip(layer.last_arrival)
                 .map(|(newest, last)| newest.saturating_duration_since(last));
             let live = layer.source.is_some() && behind.is_some_and(|behind| behind < LAYER_SILENT);
+            let source = layer.source.and_then(|source| sources.get(source));
+            let mut sizes = layer.sizes;
+            let top = source.map_or(Sublayer::default(), |source| source.top);
+            if let Some(size) = sizes.get_mut(usize::from(top.spatial)) {
+                *size = size.or(self.signalled_size(index));
+            }
             *state = LayerState {
                 live,
-                size: layer.size.or(self.signalled_size(index)),
+                sizes,
+                top,
+                rates: source.map_or(Rates::default(), |source| source.rates),
             };
         }
         states
@@ -192,6 +201,10 @@ pub(crate) struct Source {
     pub(crate) sender_report: Option<ReportedTime>,
     pub(crate) last_arrival: Instant,
     pub(crate) picture_ids: PictureIds,
+    /// The highest sublayer that came so far.
+    pub(crate) top: Sublayer,
+    /// What each sublayer takes.
+    pub(crate) rates: Rates,
 }
 
 impl Source {
@@ -226,6 +239,8 @@ impl Source {
             sender_report: None,
             last_arrival: now,
             picture_ids: PictureIds::default(),
+            top: Sublayer::default(),
+            rates: Rates::default(),
         }
     }
 

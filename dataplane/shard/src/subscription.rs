@@ -6,6 +6,7 @@ use weir_wire::ExtSeq;
 
 use crate::command::Subscribe;
 use crate::ids::{Codec, ExtensionIds, MediaKind, Size, SubscriptionId};
+use crate::layers::Target;
 use crate::limits::{SENT_AUDIO_PACKETS, SENT_VIDEO_PACKETS};
 use crate::publisher::{SourceId, Tag};
 use crate::reason::Limit;
@@ -27,9 +28,9 @@ pub(crate) struct Subscription {
     payload_types: Vec<(Codec, u8)>,
     pub(crate) extensions: ExtensionIds,
     pub(crate) wanted: Option<Size>,
-    /// The layer that it should get.
-    pub(crate) target: Option<usize>,
-    /// Why it is not the layer that was asked for.
+    /// What it should get; `None` is nothing.
+    pub(crate) target: Option<Target>,
+    /// Why it is not what was asked for.
     #[allow(dead_code, reason = "read by the status that is told")]
     pub(crate) limit: Limit,
     pub(crate) rewriter: Rewriter,
@@ -101,7 +102,12 @@ impl Subscription {
 
     /// Whether it waits for a place to start in `source`, which feeds `layer`.
     pub(crate) fn waits_for(&self, source: SourceId, layer: usize) -> bool {
-        self.target == Some(layer) && self.rewriter.source() != Some(source)
+        self.targets(layer) && self.rewriter.source() != Some(source)
+    }
+
+    /// Whether it should get this layer.
+    pub(crate) fn targets(&self, layer: usize) -> bool {
+        self.target.is_some_and(|target| target.layer == layer)
     }
 
     /// Takes what the subscriber reports (RFC 3550 §6.4.1).

@@ -245,7 +245,7 @@ impl Shard {
         let mut watched = [false; crate::limits::LAYERS_MAX];
         for index in &of.subscriptions {
             if let Some(target) = self.subscriptions.get(*index).and_then(|of| of.target) {
-                watched[target] = true;
+                watched[target.layer] = true;
             }
         }
         for layer in (0..watched.len()).filter(|layer| watched[*layer]) {

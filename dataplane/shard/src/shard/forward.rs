@@ -6,7 +6,7 @@ use weir_wire::{ExtSeq, RtpTime};
 
 use crate::counters::DropReason;
 use crate::ids::MediaKind;
-use crate::layers;
+use crate::layers::{self, Target};
 use crate::limits::KEYFRAME_LATE_PACKETS;
 use crate::packet::{Packet, Slot};
 use crate::publisher::{Source, SourceId};
@@ -272,34 +272,53 @@ impl Shard {
 
     /// The same for one subscription.
     pub(super) fn choose_layer(&mut self, index: u32, now: Instant) {
-        let Some(subscription) = self.subscriptions.get_mut(index) else {
+        let Some(subscription) = self.subscriptions.get(index) else {
             return;
         };
         let Some(track) = self.tracks.get(subscription.track) else {
             return;
         };
-        let states = track.layer_states();
-        let Some(target) = layers::choose(&states, subscription.wanted) else {
+        let states = track.layer_states(&self.sources);
+        let Some(target) = layers::ladder(&states, subscription.wanted).top() else {
             return;
         };
-        let before = subscription.target.replace(target);
-        if let Some(before) = before.filter(|before| *before != target)
-            && !states[before].live
+        if let Some(before) = subscription
+            .target
+            .filter(|before| before.layer != target.layer)
+            && !states[before.layer].live
         {
             self.counters.layers_stalled.add(1);
         }
-        let Some(source) = track.layers[target].source else {
+        self.set_target(index, Some(target), now);
+    }
+
+    /// Decides what a subscription gets from now on, and asks for the keyframe that this takes.
+    pub(super) fn set_target(&mut self, index: u32, target: Option<Target>, now: Instant) {
+        let Some(subscription) = self.subscriptions.get_mut(index) else {
             return;
         };
-        let waits = self
-            .sources
-            .get(source)
-            .is_some_and(|of| subscription.waits_for(of.id, target) && !of.keyframes.is_wanted());
+        subscription.target = target;
+        let Some(target) = target else {
+            return;
+        };
+        let (transport, kind, track) = (
+            subscription.transport,
+            subscription.kind,
+            subscription.track,
+        );
+        let Some(source) = self.source_of(track, target.layer) else {
+            return;
+        };
+        let waits = self.subscriptions.get(index).is_some_and(|subscription| {
+            self.sources.get(source).is_some_and(|of| {
+                subscription.waits_for(of.id, target.layer) && !of.keyframes.is_wanted()
+            })
+        });
         let ready = self
             .transports
-            .get(subscription.transport)
+            .get(transport)
             .is_some_and(|transport| transport.is_ready());
-        if waits && ready && subscription.kind == MediaKind::Video {
+        if waits && ready && kind == MediaKind::Video {
             self.want_keyframe(source, now);
         }
     }

@@ -262,6 +262,7 @@ impl Shard {
             keyframe_start: payload.keyframe_start,
             vp8: descriptor,
             picture,
+            sublayer: payload.sublayer,
             audio_level: arrived.audio_level,
             video_orientation: arrived.video_orientation,
             arrival: now,
@@ -345,6 +346,8 @@ impl Shard {
             of.keyframes.satisfied();
         }
         of.last_arrival = now;
+        of.top.spatial = of.top.spatial.max(payload.sublayer.spatial);
+        of.top.temporal = of.top.temporal.max(payload.sublayer.temporal);
         let due = [
             of.missing.poll_timeout(),
             of.keyframes.poll_timeout().map(|at| at.unwrap_or(now)),
@@ -353,9 +356,9 @@ impl Shard {
         let returned = layer
             .last_arrival
             .is_none_or(|last| now.saturating_duration_since(last) >= LAYER_SILENT);
-        let resized = payload.size.is_some() && payload.size != layer.size;
+        let resized = payload.size.is_some() && payload.size != layer.sizes[0];
         layer.last_arrival = Some(now);
-        layer.size = payload.size.or(layer.size);
+        layer.sizes[0] = payload.size.or(layer.sizes[0]);
         let look = returned
             || resized
             || now.saturating_duration_since(track.layers_checked) >= LAYER_CHECK_INTERVAL;

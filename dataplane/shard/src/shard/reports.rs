@@ -176,9 +176,8 @@ impl Shard {
         let Some(track) = self.tracks.get(source.track) else {
             return;
         };
-        let watches = |of: &Subscription| {
-            of.target == Some(source.layer) || of.rewriter.source() == Some(source.id)
-        };
+        let watches =
+            |of: &Subscription| of.targets(source.layer) || of.rewriter.source() == Some(source.id);
         let ready = |of: &Subscription| {
             self.transports
                 .get(of.transport)

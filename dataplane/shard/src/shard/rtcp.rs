@@ -155,7 +155,8 @@ impl Shard {
                 .sources
                 .get(source)
                 .is_some_and(|source| Some(source.id) == current);
-            (target == Some(layer) || is_current).then_some(source)
+            let is_target = target.is_some_and(|target| target.layer == layer);
+            (is_target || is_current).then_some(source)
         });
         let mut sources = watched.fuse();
         let (first, second) = (sources.next(), sources.next());

@@ -89,7 +89,8 @@ impl Shard {
             else {
                 continue;
             };
-            let source = of.target.and_then(|layer| self.source_of(of.track, layer));
+            let target = of.target;
+            let source = target.and_then(|target| self.source_of(of.track, target.layer));
             let source = source.and_then(|source| self.sources.get(source));
             waiting +=
                 u64::from(source.is_some_and(|source| of.waits_for(source.id, source.layer)));
