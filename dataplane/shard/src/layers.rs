@@ -175,11 +175,7 @@ pub(crate) fn choose(layers: &LayerStates, wanted: Option<Size>) -> Option<Targe
     let smallest = sized()
         .filter(|(.., size)| size.covers(wanted))
         .min_by_key(|(rank, _, spatial, size)| (size.area(), *rank, *spatial));
-    let largest = || {
-        sized().max_by_key(|(rank, _, spatial, size)| {
-            (size.area(), std::cmp::Reverse((*rank, *spatial)))
-        })
-    };
+    let largest = || sized().max_by_key(|(rank, _, spatial, size)| (size.area(), *rank, *spatial));
     let found = smallest.or_else(largest);
     Some(found.map_or(target(lowest, 0), |(_, layer, spatial, _)| {
         target(layer, spatial)
