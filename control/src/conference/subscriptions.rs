@@ -253,11 +253,7 @@ impl Subscription {
             ssrc: self.ssrc,
             rtx_ssrc: self.rtx_ssrc,
             cname: self.cname.clone(),
-            payload_types: sending
-                .codecs
-                .iter()
-                .map(|codec| (mapping::codec(codec.codec), codec.payload_type))
-                .collect(),
+            codecs: sending.codecs.iter().map(mapping::codec_mapping).collect(),
             extensions: mapping::extensions(&sending.extensions),
             wanted,
         }

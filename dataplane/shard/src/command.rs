@@ -3,8 +3,8 @@
 use weir_srtp::{MasterKey, Profile};
 
 use crate::ids::{
-    Codec, CodecMapping, ConferenceId, ExtensionIds, MediaKind, Purpose, Size, SubscriptionId,
-    TrackId, TransportId,
+    CodecMapping, ConferenceId, ExtensionIds, MediaKind, Purpose, Size, SubscriptionId, TrackId,
+    TransportId,
 };
 
 /// One instruction from control. A command that names something the shard does not have is counted and otherwise ignored:
@@ -143,12 +143,13 @@ pub struct Subscribe {
     pub mid: String,
     /// The SSRC that the subscriber sees for the whole life of the subscription.
     pub ssrc: u32,
-    /// The SSRC of retransmissions, where negotiated.
+    /// The SSRC of retransmissions; used for codecs that have a payload type for them. Without either, a packet is sent again
+    /// as it was.
     pub rtx_ssrc: Option<u32>,
     /// The canonical name in the sender reports; the same for tracks of one publisher that play in step.
     pub cname: String,
-    /// The subscriber's payload type for each codec that it takes.
-    pub payload_types: Vec<(Codec, u8)>,
+    /// The subscriber's payload types: what it takes.
+    pub codecs: Vec<CodecMapping>,
     /// The header extension ids at the subscriber.
     pub extensions: ExtensionIds,
     /// The size of the tile; `None` is the lowest layer.

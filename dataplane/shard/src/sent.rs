@@ -19,11 +19,20 @@ pub(crate) struct Sent {
     pub(crate) source_seq: ExtSeq,
     pub(crate) timestamp: RtpTime,
     pub(crate) picture: Picture,
-    /// Bytes of padding that were added to it.
-    pub(crate) padding: u8,
+    /// What it was sealed with; `None` before that.
+    pub(crate) sealed: Option<Sealed>,
     resends: u8,
     /// Milliseconds since the ring's epoch.
     last_ms: u32,
+}
+
+/// What a packet got when it was sealed, and has for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sealed {
+    /// The transport-wide number.
+    pub(crate) wide: Option<Seq>,
+    /// Bytes of padding that were added.
+    pub(crate) padding: u8,
 }
 
 impl Sent {
@@ -92,7 +101,7 @@ impl SentRing {
             source_seq,
             timestamp,
             picture,
-            padding: 0,
+            sealed: None,
             resends: 0,
             last_ms,
         });

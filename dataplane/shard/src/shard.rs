@@ -137,7 +137,7 @@ impl Shard {
     /// Ends a batch: seals what it forwarded into send buffers.
     pub fn flush(&mut self, now: Instant) {
         self.request_wanted_keyframes(now);
-        self.seal_waiting();
+        self.seal_waiting(now);
         self.counters.packets_held.set(self.packets.len() as u64);
         self.counters.send_buffers_out.set(self.tx.out() as u64);
     }

@@ -5,13 +5,20 @@ use std::time::{Duration, Instant};
 use weir_wire::ExtSeq;
 
 use crate::command::Subscribe;
-use crate::ids::{Codec, ExtensionIds, MediaKind, Size, SubscriptionId};
+use crate::ids::{Codec, CodecMapping, ExtensionIds, MediaKind, Size, SubscriptionId};
 use crate::layers::Target;
 use crate::limits::{SENT_AUDIO_PACKETS, SENT_VIDEO_PACKETS};
 use crate::publisher::{SourceId, Tag};
 use crate::reason::Limit;
 use crate::rewriter::Rewriter;
 use crate::sent::SentRing;
+
+/// What a subscription's streams start with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FirstNumbers {
+    pub(crate) media: ExtSeq,
+    pub(crate) rtx: Option<ExtSeq>,
+}
 
 /// One subscription.
 #[derive(Debug)]
@@ -25,7 +32,7 @@ pub(crate) struct Subscription {
     pub(crate) mid: Tag,
     pub(crate) ssrc: u32,
     pub(crate) cname: Box<str>,
-    payload_types: Vec<(Codec, u8)>,
+    codecs: Vec<CodecMapping>,
     pub(crate) extensions: ExtensionIds,
     pub(crate) wanted: Option<Size>,
     /// What it should get; `None` is nothing.
@@ -35,6 +42,8 @@ pub(crate) struct Subscription {
     pub(crate) limit: Limit,
     pub(crate) rewriter: Rewriter,
     pub(crate) sent: SentRing,
+    /// Retransmissions, where they have an SSRC of their own.
+    pub(crate) rtx: Option<Rtx>,
     /// The outgoing number of the last keyframe's first packet.
     pub(crate) last_keyframe: Option<ExtSeq>,
     /// The subscriber asked for a keyframe and none has been sent since.
@@ -42,6 +51,14 @@ pub(crate) struct Subscription {
     pub(crate) packets: u32,
     pub(crate) octets: u32,
     pub(crate) reports: ReportState,
+}
+
+/// The stream of a subscription's retransmissions (RFC 4588 §4, SSRC multiplexing).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rtx {
+    pub(crate) ssrc: u32,
+    /// The number of the next packet; none is left out and none is used twice.
+    pub(crate) next: ExtSeq,
 }
 
 /// Sender reports of one subscription, and what comes back.
@@ -63,7 +80,7 @@ impl Subscription {
         track: u32,
         transport: u32,
         kind: MediaKind,
-        first: ExtSeq,
+        first: FirstNumbers,
         now: Instant,
     ) -> Option<Self> {
         let capacity = match kind {
@@ -78,13 +95,17 @@ impl Subscription {
             mid: Tag::new(of.mid.as_bytes())?,
             ssrc: of.ssrc,
             cname: of.cname.into(),
-            payload_types: of.payload_types,
+            codecs: of.codecs,
             extensions: of.extensions,
             wanted: of.wanted,
             target: None,
             limit: Limit::None,
-            rewriter: Rewriter::new(first),
+            rewriter: Rewriter::new(first.media),
             sent: SentRing::new(capacity, now),
+            rtx: of
+                .rtx_ssrc
+                .zip(first.rtx)
+                .map(|(ssrc, next)| Rtx { ssrc, next }),
             last_keyframe: None,
             keyframe_asked: false,
             packets: 0,
@@ -93,11 +114,17 @@ impl Subscription {
         })
     }
 
+    fn mapping(&self, codec: Codec) -> Option<&CodecMapping> {
+        self.codecs.iter().find(|taken| taken.codec == codec)
+    }
+
     pub(crate) fn payload_type(&self, codec: Codec) -> Option<u8> {
-        self.payload_types
-            .iter()
-            .find(|(taken, _)| *taken == codec)
-            .map(|(_, payload_type)| *payload_type)
+        self.mapping(codec).map(|taken| taken.payload_type)
+    }
+
+    /// The payload type and the stream of this codec's retransmissions. `None`: packets are sent again as they were.
+    pub(crate) fn rtx(&self, codec: Codec) -> Option<(u8, Rtx)> {
+        self.mapping(codec)?.rtx_payload_type.zip(self.rtx)
     }
 
     /// Whether it waits for a place to start in `source`, which feeds `layer`.

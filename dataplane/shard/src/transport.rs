@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use weir_srtp::{Receiver, Sender};
-use weir_wire::ExtSeq;
+use weir_wire::{ExtSeq, Seq};
 
 use crate::feedback::Feedback;
 use crate::ice::Ice;
@@ -41,7 +41,32 @@ pub(crate) struct Transport {
     /// SSRCs of subscriptions that ended, and the first number that is free. Should one be used again under the same key,
     /// it goes on from there: two packets under one number break the cipher.
     pub(crate) used_ssrcs: Vec<(u32, ExtSeq)>,
+    /// The transport-wide number of the next packet that carries one.
+    pub(crate) next_wide: Seq,
     datagrams: (Instant, u32),
+}
+
+/// One RTP packet that went to a subscriber.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Departure {
+    /// Its transport-wide number. `None` where that was not negotiated, and for what goes out under a number that went out
+    /// before.
+    pub(crate) number: Option<Seq>,
+    /// Of the datagram.
+    pub(crate) bytes: usize,
+    pub(crate) kind: DepartureKind,
+}
+
+/// What a packet is to bandwidth estimation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DepartureKind {
+    Audio,
+    Video,
+    /// Sent before.
+    Resend,
+    /// Sent for nothing but to learn how much fits.
+    #[allow(dead_code, reason = "sent by bandwidth estimation")]
+    Probe,
 }
 
 /// One SSRC that authenticated packets came from.
@@ -105,7 +130,19 @@ impl Transport {
             queue: (NONE, NONE),
             resends: 0,
             used_ssrcs: Vec::new(),
+            next_wide: Seq(0),
             datagrams: (now, 0),
+        }
+    }
+
+    /// Every RTP packet that was sealed for this participant passes here, in order.
+    pub(crate) fn note_sent(&mut self, _departure: Departure, _now: Instant) {}
+
+    /// Remembers an SSRC whose stream has ended, and the first number that is free.
+    pub(crate) fn note_used(&mut self, ssrc: u32, free: ExtSeq) {
+        match self.used_ssrcs.iter_mut().find(|(used, _)| *used == ssrc) {
+            Some(used) => used.1 = free,
+            None => self.used_ssrcs.push((ssrc, free)),
         }
     }
 

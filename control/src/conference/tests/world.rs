@@ -451,7 +451,7 @@ impl Shard {
                     self.sources.insert((subscribe.transport, subscribe.ssrc)),
                     "a source is used once"
                 );
-                assert!(!subscribe.payload_types.is_empty());
+                assert!(!subscribe.codecs.is_empty());
                 let doubled = self.subscriptions.values().any(|other| {
                     other.transport == subscribe.transport
                         && (other.mid == subscribe.mid || other.track == subscribe.track)

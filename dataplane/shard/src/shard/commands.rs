@@ -12,7 +12,7 @@ use crate::ids::{ExtensionIds, MediaKind, Purpose, Size, SubscriptionId, TrackId
 use crate::limits::{SSRCS_PER_TRANSPORT, SUBSCRIPTIONS_PER_TRACK, USED_SSRCS_MAX};
 use crate::publisher::Track;
 use crate::shard::Shard;
-use crate::subscription::Subscription;
+use crate::subscription::{FirstNumbers, Subscription};
 use crate::transport::{Feeds, NONE, Transport};
 
 impl Shard {
@@ -306,16 +306,24 @@ impl Shard {
             return;
         };
         let id = subscribe.id;
-        let taken =
-            self.subscription_ids.contains_key(&id) || self.ssrc_taken(transport, subscribe.ssrc);
+        let (ssrc, rtx_ssrc) = (subscribe.ssrc, subscribe.rtx_ssrc);
+        let taken = self.subscription_ids.contains_key(&id)
+            || self.ssrc_taken(transport, ssrc)
+            || rtx_ssrc.is_some_and(|rtx| rtx == ssrc || self.ssrc_taken(transport, rtx));
         let full =
             self.subscriptions.is_full() || of.subscriptions.len() >= SUBSCRIPTIONS_PER_TRACK;
         if taken || full {
             return self.counters.commands_refused.add(1);
         }
         let kind = of.kind;
-        let Some(first) = self.first_number(transport, subscribe.ssrc) else {
+        let media = self.first_number(transport, ssrc);
+        let rtx = rtx_ssrc.map(|ssrc| self.first_number(transport, ssrc));
+        let (Some(media), None | Some(Some(_))) = (media, rtx) else {
             return self.counters.commands_refused.add(1);
+        };
+        let first = FirstNumbers {
+            media,
+            rtx: rtx.flatten(),
         };
         let subscription = Subscription::new(subscribe, track, transport, kind, first, now);
         let Some(index) = subscription.and_then(|of| self.subscriptions.insert(of)) else {
@@ -340,7 +348,7 @@ impl Shard {
             .subscriptions
             .iter()
             .filter_map(|index| self.subscriptions.get(*index));
-        subscriptions.any(|subscription| subscription.ssrc == ssrc)
+        subscriptions.any(|of| of.ssrc == ssrc || of.rtx.is_some_and(|rtx| rtx.ssrc == ssrc))
     }
 
     /// The number that a new subscription starts with. `None` when too many SSRCs have been used up to know.
@@ -351,7 +359,8 @@ impl Shard {
         match of.used_ssrcs.iter().find(|(used, _)| *used == ssrc) {
             Some((_, free)) => Some(*free),
             None => {
-                (of.used_ssrcs.len() + of.subscriptions.len() < USED_SSRCS_MAX).then_some(random)
+                let in_use = 2 * of.subscriptions.len();
+                (of.used_ssrcs.len() + in_use < USED_SSRCS_MAX).then_some(random)
             }
         }
     }
@@ -387,17 +396,11 @@ impl Shard {
             return;
         };
         transport.subscriptions.retain(|of| *of != index);
-        let Some(last) = subscription.rewriter.last() else {
-            return;
-        };
-        let free = last.seq.add(1);
-        match transport
-            .used_ssrcs
-            .iter_mut()
-            .find(|(used, _)| *used == subscription.ssrc)
-        {
-            Some(used) => used.1 = free,
-            None => transport.used_ssrcs.push((subscription.ssrc, free)),
+        if let Some(last) = subscription.rewriter.last() {
+            transport.note_used(subscription.ssrc, last.seq.add(1));
+        }
+        if let Some(rtx) = subscription.rtx {
+            transport.note_used(rtx.ssrc, rtx.next);
         }
     }
 }

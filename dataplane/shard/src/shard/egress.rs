@@ -1,18 +1,21 @@
 //! Sealing: headers are written, payloads pass once from the receive buffer to the send buffer, equal sizes go out as one.
 
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use weir_wire::extension::Element;
 use weir_wire::vp8::{self, PictureId};
-use weir_wire::{NoRoom, rtp};
+use weir_wire::{ExtSeq, NoRoom, Seq, rtp};
 
 use crate::counters::DropReason;
+use crate::ids::MediaKind;
 use crate::limits::DATAGRAM_BYTES_MAX;
 use crate::packet::Packet;
 use crate::rewriter::Outgoing;
+use crate::sent::Sealed;
 use crate::shard::Shard;
 use crate::subscription::Subscription;
-use crate::transport::NONE;
+use crate::transport::{Departure, DepartureKind, NONE};
 use crate::tx::{Again, Run, Waiting};
 
 /// Room for one compound RTCP packet, or for one header.
@@ -25,12 +28,15 @@ const RUN_PADDING_MAX: usize = 3;
 /// Protection adds at most this to an RTP packet, whatever the profile.
 const TAG_BYTES_MAX: usize = 16;
 
-/// Bytes of the longest header: fixed part, extension block with mid, audio level and orientation.
+/// Bytes of the number in front of a retransmission's payload.
+const ORIGINAL_BYTES: usize = 2;
+
+/// Bytes of the longest header: fixed part, extension block with transport-wide number, mid, audio level and orientation.
 const HEADER_BYTES_MAX: usize = 64;
 
 impl Shard {
     /// Seals everything that waits.
-    pub(super) fn seal_waiting(&mut self) {
+    pub(super) fn seal_waiting(&mut self, now: Instant) {
         for at in 0..self.tx.dirty.len() {
             let index = self.tx.dirty[at];
             let Some(transport) = self.transports.get_mut(index) else {
@@ -38,13 +44,13 @@ impl Shard {
             };
             let (first, _) = std::mem::replace(&mut transport.queue, (NONE, NONE));
             transport.resends = 0;
-            self.seal_run(index, first);
+            self.seal_run(index, first, now);
         }
         self.tx.clear();
     }
 
     /// Seals what waits for one transport, beginning with entry `next`.
-    fn seal_run(&mut self, transport: u32, mut next: u32) {
+    fn seal_run(&mut self, transport: u32, mut next: u32, now: Instant) {
         let remote = self
             .transports
             .get(transport)
@@ -53,7 +59,7 @@ impl Shard {
         while let Some(waiting) = self.tx.get(next) {
             next = waiting.next;
             let sealed = match &mut run {
-                Some(run) => self.seal(transport, &waiting, run),
+                Some(run) => self.seal(transport, &waiting, run, now),
                 None => Err(DropReason::NotReady),
             };
             if let Err(reason) = sealed {
@@ -66,38 +72,41 @@ impl Shard {
         }
     }
 
-    fn seal(&mut self, transport: u32, waiting: &Waiting, run: &mut Run) -> Result<(), DropReason> {
+    fn seal(
+        &mut self,
+        transport: u32,
+        waiting: &Waiting,
+        run: &mut Run,
+        now: Instant,
+    ) -> Result<(), DropReason> {
         let of = self
             .subscriptions
             .get_mut(waiting.subscription)
             .filter(|of| of.id == waiting.id)
             .ok_or(DropReason::NotReady)?;
-        let sender = self
+        let to = self
             .transports
             .get_mut(transport)
-            .and_then(|of| of.sender.as_mut())
             .ok_or(DropReason::NotReady)?;
+        let sender = to.sender.as_mut().ok_or(DropReason::NotReady)?;
         let packet = self
             .packets
             .get_mut(waiting.slot)
             .ok_or(DropReason::NotReady)?;
-        let tag = sender.profile().tag_len();
+        let mut envelope =
+            Envelope::new(of, packet, waiting, to.next_wide).ok_or(DropReason::NotReady)?;
         let mut header = [0; HEADER_BYTES_MAX];
 
-        // The padding is part of what the packet's number stands for: a resend must repeat it.
-        let plain = write_header(of, packet, &waiting.numbers, 0, &mut header)
+        let plain = write_header(of, packet, &waiting.numbers, &envelope, &mut header)
             .map_err(|_| DropReason::TooLarge)?;
-        let len = plain + payload_len(packet) + tag;
-        let record = of
-            .sent
-            .get(waiting.numbers.seq)
-            .ok_or(DropReason::NotReady)?;
-        if waiting.again == Again::First && !packet.padding {
-            record.padding = run.lacks(len, RUN_PADDING_MAX) as u8;
+        let octets = payload_len(packet) + envelope.original.map_or(0, |_| ORIGINAL_BYTES);
+        let len = plain + octets + sender.profile().tag_len();
+        if envelope.is_new && !packet.padding {
+            envelope.padding = run.lacks(len, RUN_PADDING_MAX) as u8;
         }
-        let padding = usize::from(record.padding);
+        let padding = usize::from(envelope.padding);
         if padding > 0 {
-            write_header(of, packet, &waiting.numbers, padding, &mut header)
+            write_header(of, packet, &waiting.numbers, &envelope, &mut header)
                 .map_err(|_| DropReason::TooLarge)?;
         }
         let len = len + padding;
@@ -105,12 +114,28 @@ impl Shard {
             return Err(DropReason::TooLarge);
         }
         let payload =
-            write_payload(packet, &waiting.numbers, padding).ok_or(DropReason::TooLarge)?;
+            write_payload(packet, &waiting.numbers, &envelope).ok_or(DropReason::TooLarge)?;
         let room = run
             .room(len, &mut self.tx, &self.counters)
             .ok_or(DropReason::NoSendBuffer)?;
-        let sealed = sender.protect_rtp(&header[..plain], payload, waiting.numbers.seq, room);
+        let sealed = sender.protect_rtp(&header[..plain], payload, envelope.seq, room);
         run.wrote(sealed.map_err(|_| DropReason::Protect)?);
+        envelope.note_sealed(of, waiting, octets);
+        let number = envelope.wide.filter(|_| envelope.is_new);
+        to.next_wide = number.map_or(to.next_wide, |number| number.add(1));
+        let kind = match (waiting.again, of.kind) {
+            (Again::Resend, _) => DepartureKind::Resend,
+            (Again::First, MediaKind::Audio) => DepartureKind::Audio,
+            (Again::First, MediaKind::Video) => DepartureKind::Video,
+        };
+        to.note_sent(
+            Departure {
+                number,
+                bytes: len,
+                kind,
+            },
+            now,
+        );
         Ok(())
     }
 
@@ -160,20 +185,95 @@ impl Shard {
     }
 }
 
-/// Writes the header of an outgoing packet. What it says depends on nothing but the subscription, the packet and the
-/// numbers, so that a resend is the same to the bit.
+/// What is written around a packet's payload besides the numbers of the picture.
+#[derive(Clone, Copy, Debug)]
+struct Envelope {
+    ssrc: u32,
+    payload_type: u8,
+    seq: ExtSeq,
+    /// In front of the payload of a retransmission: the number it went out with at first (RFC 4588 §4).
+    original: Option<Seq>,
+    wide: Option<Seq>,
+    /// Bytes of padding that are added.
+    padding: u8,
+    /// Whether nothing went out under this number before.
+    is_new: bool,
+}
+
+impl Envelope {
+    /// A resend on the packet's own SSRC repeats what it had, to the bit: sealed under the same number, another text would
+    /// break the cipher. Everything else is new. `None` when the packet's record is gone.
+    fn new(
+        of: &mut Subscription,
+        packet: &Packet,
+        waiting: &Waiting,
+        next_wide: Seq,
+    ) -> Option<Self> {
+        let seq = waiting.numbers.seq;
+        let wide = of
+            .extensions
+            .transport_cc
+            .filter(|id| *id != 0)
+            .map(|_| next_wide);
+        let rtx = of
+            .rtx(packet.codec)
+            .filter(|_| waiting.again == Again::Resend);
+        if let Some((payload_type, rtx)) = rtx {
+            return Some(Self {
+                ssrc: rtx.ssrc,
+                payload_type,
+                seq: rtx.next,
+                original: Some(seq.seq()),
+                wide,
+                padding: 0,
+                is_new: true,
+            });
+        }
+        let before = of.sent.get(seq)?.sealed;
+        let sealed = before.unwrap_or(Sealed { wide, padding: 0 });
+        Some(Self {
+            ssrc: of.ssrc,
+            payload_type: of.payload_type(packet.codec)?,
+            seq,
+            original: None,
+            wide: sealed.wide,
+            padding: sealed.padding,
+            is_new: before.is_none(),
+        })
+    }
+
+    /// Counts the packet and notes what must be the same the next time.
+    fn note_sealed(&self, of: &mut Subscription, waiting: &Waiting, octets: usize) {
+        if let (Some(_), Some(rtx)) = (self.original, &mut of.rtx) {
+            rtx.next = rtx.next.add(1);
+            return;
+        }
+        of.packets = of.packets.wrapping_add(1);
+        of.octets = of.octets.wrapping_add(octets as u32);
+        if let Some(record) = of.sent.get(waiting.numbers.seq) {
+            record.sealed = Some(Sealed {
+                wide: self.wide,
+                padding: self.padding,
+            });
+        }
+    }
+}
+
+/// Writes the header of an outgoing packet. What it says depends on nothing but the subscription, the packet and what is
+/// given, so that a resend is the same to the bit.
 fn write_header(
     of: &Subscription,
     packet: &Packet,
     numbers: &Outgoing,
-    padding: usize,
+    envelope: &Envelope,
     out: &mut [u8],
 ) -> Result<usize, NoRoom> {
     let (level, orientation) = (
         [packet.audio_level.unwrap_or(0)],
         [packet.video_orientation.unwrap_or(0)],
     );
-    let mut elements = [Element { id: 0, data: &[] }; 3];
+    let wide = envelope.wide.unwrap_or_default().0.to_be_bytes();
+    let mut elements = [Element { id: 0, data: &[] }; 4];
     let mut count = 0;
     let mut add = |id: Option<u8>, data| {
         if let Some(id) = id.filter(|id| *id != 0) {
@@ -181,29 +281,26 @@ fn write_header(
             count += 1;
         }
     };
+    let ids = &of.extensions;
+    let has_mid = !of.mid.as_bytes().is_empty();
+    add(ids.transport_cc.filter(|_| envelope.wide.is_some()), &wide);
+    add(ids.mid.filter(|_| has_mid), of.mid.as_bytes());
     add(
-        of.extensions.mid.filter(|_| !of.mid.as_bytes().is_empty()),
-        of.mid.as_bytes(),
+        ids.audio_level.filter(|_| packet.audio_level.is_some()),
+        &level,
     );
     add(
-        of.extensions
-            .audio_level
-            .filter(|_| packet.audio_level.is_some()),
-        &level[..],
-    );
-    add(
-        of.extensions
-            .video_orientation
+        ids.video_orientation
             .filter(|_| packet.video_orientation.is_some()),
-        &orientation[..],
+        &orientation,
     );
     let header = rtp::Outgoing {
         marker: packet.marker,
-        payload_type: of.payload_type(packet.codec).unwrap_or(0),
-        sequence_number: numbers.seq.seq(),
+        payload_type: envelope.payload_type,
+        sequence_number: envelope.seq.seq(),
         timestamp: numbers.timestamp,
-        ssrc: of.ssrc,
-        has_padding: padding > 0 || (packet.padding && packet.payload_len > 0),
+        ssrc: envelope.ssrc,
+        has_padding: envelope.padding > 0 || (packet.padding && packet.payload_len > 0),
     };
     header.emit(&elements[..count], out)
 }
@@ -230,12 +327,13 @@ fn payload_len(packet: &Packet) -> usize {
     packet.payload_len + descriptor.map_or(0, |descriptor| descriptor.len())
 }
 
-/// Writes the new descriptor in front of the payload, where the packet's own header was, and padding behind it, where its
-/// authentication tag was. The payload itself is not touched: other subscribers take it next.
+/// Writes the new descriptor in front of the payload, and of a retransmission the original number in front of that, where
+/// the packet's own header was; and padding behind it, where its authentication tag was. The payload itself is not touched:
+/// other subscribers take it next.
 fn write_payload<'a>(
     packet: &'a mut Packet,
     numbers: &Outgoing,
-    padding: usize,
+    envelope: &Envelope,
 ) -> Option<&'a [u8]> {
     let (mut start, end) = (
         packet.payload_start,
@@ -249,17 +347,24 @@ fn write_payload<'a>(
             .emit(memory.get_mut(start..packet.payload_start)?)
             .ok()?;
     }
+    if let Some(original) = envelope.original {
+        start = start.checked_sub(ORIGINAL_BYTES)?;
+        memory
+            .get_mut(start..start + ORIGINAL_BYTES)?
+            .copy_from_slice(&original.0.to_be_bytes());
+    }
+    let padding = usize::from(envelope.padding);
     let pad = memory.get_mut(end..end + padding)?;
     if let Some((count, zeros)) = pad.split_last_mut() {
         zeros.fill(0);
-        *count = padding as u8;
+        *count = envelope.padding;
     }
     memory.get(start..end + padding)
 }
 
 const _: () = assert!(
-    HEADER_BYTES_MAX >= 12 + 4 + 2 + crate::limits::MID_BYTES_MAX + 3 + 3 + 3,
-    "the longest header must fit: fixed part, block head, mid, audio level, orientation, fill"
+    HEADER_BYTES_MAX >= 12 + 4 + 4 + 2 + crate::limits::MID_BYTES_MAX + 3 + 3 + 3,
+    "the longest header must fit: fixed part, block head, transport-wide number, mid, audio level, orientation, fill"
 );
 const _: () = assert!(
     crate::limits::SEND_BUFFER_BYTES >= DATAGRAM_BYTES_MAX + TAG_BYTES_MAX,

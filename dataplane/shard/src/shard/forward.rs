@@ -244,8 +244,6 @@ impl Shard {
             return self.counters.count_drop(DropReason::OutgoingFull);
         }
         self.counters.rtp_forwarded.add(1);
-        subscription.packets = subscription.packets.wrapping_add(1);
-        subscription.octets = subscription.octets.wrapping_add(packet.payload_len as u32);
         self.packets.hold(slot);
         let transport = subscription.transport;
         self.report_at(transport, now);

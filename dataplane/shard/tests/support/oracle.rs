@@ -155,6 +155,7 @@ fn check_header(packet: &Received, of: Subscribed, payload_type: u8) {
         match id {
             9 => assert_eq!(data, of.mid.as_bytes(), "the subscriber's own mid"),
             5 => assert_eq!(data, &[0x80 | 30], "the audio level as it was"),
+            6 => assert_eq!(data.len(), 2, "a transport-wide number of the focus's own"),
             _ => panic!("extension {id} leaks"),
         }
     }

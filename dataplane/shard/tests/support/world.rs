@@ -289,7 +289,14 @@ impl World {
             ssrc,
             rtx_ssrc: None,
             cname: format!("publisher-of-{track}"),
-            payload_types: vec![(Codec::Vp8, 100), (Codec::Opus, 109)],
+            codecs: [(Codec::Vp8, 100, 90_000), (Codec::Opus, 109, 48_000)]
+                .map(|(codec, payload_type, clock_rate)| CodecMapping {
+                    payload_type,
+                    codec,
+                    clock_rate,
+                    rtx_payload_type: (codec == Codec::Vp8).then_some(101),
+                })
+                .into(),
             extensions: Self::subscriber_extensions(),
             wanted,
         }));
