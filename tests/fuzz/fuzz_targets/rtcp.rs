@@ -70,7 +70,10 @@ fn write_again(feedback: &weir_wire::rtcp::TransportFeedback<'_>, out: &mut [u8]
         return;
     }
     let Packet::TransportFeedback(again) = first(&out[..len]) else { panic!() };
-    assert!(again.arrivals().map(|(_, arrival)| arrival.map(|us| us as u64)).eq(arrivals.into_iter().take(covered)));
+    // The reference time has 24 bits of 64 ms and a sign: what lies past the turn comes back from the other side of it.
+    let turn = |us: i64| us.rem_euclid(64_000 << 24);
+    let written = arrivals.into_iter().take(covered).map(|arrival| arrival.map(|us| turn(us as i64)));
+    assert!(again.arrivals().map(|(_, arrival)| arrival.map(turn)).eq(written));
 }
 
 fn first(bytes: &[u8]) -> Packet<'_> {

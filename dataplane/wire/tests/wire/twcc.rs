@@ -150,6 +150,39 @@ fn random_arrivals_come_back_here_and_there() {
 }
 
 #[test]
+fn the_clock_turns_after_six_days() {
+    // 2^23 units of 64 ms, where the 24-bit reference time changes its sign, are 536 870.912 s.
+    const TURN: u64 = 536_870_912_000;
+    let read_both = |arrivals: &[Option<u64>]| {
+        let (bytes, covered) = write(&HEAD, arrivals);
+        assert_eq!(covered, arrivals.len());
+        let ours: Vec<Option<i64>> = read(&bytes)
+            .arrivals()
+            .map(|(_, arrival)| arrival)
+            .collect();
+        (read(&bytes).reference_time, ours, read_by_other(&bytes))
+    };
+    // What begins before the turn counts on over it within one feedback.
+    let (reference, ours, theirs) = read_both(&[Some(TURN - 1000), None, Some(TURN + 2000)]);
+    let expected = vec![Some(536_870_911_000), None, Some(536_870_914_000)];
+    assert_eq!(
+        (reference, &ours, &theirs),
+        (8_388_607, &expected, &expected)
+    );
+    // What begins behind it is as far below zero as the clock goes, one whole round (2^24 units) away.
+    let (reference, ours, theirs) = read_both(&[Some(TURN), Some(TURN + 2000)]);
+    assert_eq!(reference, -8_388_608);
+    assert_eq!(ours, [Some(-536_870_912_000), Some(-536_870_910_000)]);
+    // The other implementation knows no sign.
+    let round = |at: &Option<i64>| at.map(|us| us.rem_euclid(1_073_741_824_000));
+    let ours: Vec<_> = ours.iter().map(round).collect();
+    assert_eq!(theirs.iter().map(round).collect::<Vec<_>>(), ours);
+    // And after a whole round it begins at zero again.
+    let (reference, ours, _) = read_both(&[Some(2 * TURN), Some(2 * TURN + 2000)]);
+    assert_eq!((reference, ours), (0, vec![Some(0), Some(2000)]));
+}
+
+#[test]
 fn reads_what_the_other_writes() {
     let packet = TransportLayerCc {
         sender_ssrc: 1,
