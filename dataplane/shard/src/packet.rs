@@ -28,7 +28,10 @@ pub(crate) struct Packet {
     pub(crate) vp8: Option<vp8::Descriptor>,
     pub(crate) picture: Picture,
     /// The spatial and temporal layer that it belongs to.
-    #[allow(dead_code, reason = "read by the filter of sublayers and the rate meter")]
+    #[allow(
+        dead_code,
+        reason = "read by the filter of sublayers and the rate meter"
+    )]
     pub(crate) sublayer: Sublayer,
     /// The value of the header extension (RFC 6464).
     pub(crate) audio_level: Option<u8>,

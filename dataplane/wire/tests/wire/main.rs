@@ -1,13 +1,16 @@
 //! The formats against their documents, against another implementation, and against noise.
 
+mod dependency;
 mod extension;
 mod mutation;
 mod rtcp;
 mod rtp;
 mod seq;
+mod sizes;
 mod stun;
 mod twcc;
 mod vp8;
+mod vp9;
 
 /// Bytes from hexadecimal digits; spaces and line ends do not count.
 fn hex(text: &str) -> Vec<u8> {

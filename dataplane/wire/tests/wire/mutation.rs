@@ -4,7 +4,7 @@
 use weir_wire::extension::{Element, Elements, stream_name};
 use weir_wire::rtcp::{Compound, Packet as Rtcp, ReportBlock, SenderInfo, Writer, twcc};
 use weir_wire::stun::{BindingRequest, Key, Message, Role, TransactionId, emit_success};
-use weir_wire::{Kind, RtpTime, Seq, rtp, vp8};
+use weir_wire::{Kind, RtpTime, Seq, av1, dependency, h264, rtp, vp8, vp9};
 
 use crate::{Random, hex};
 
@@ -20,6 +20,9 @@ fn seeds() -> Vec<Vec<u8>> {
         hex("9060abcd 01020304 11223344 10000002 0303aabbcc 0101 7f 900a80"),
         hex("b5f0b49dea77 500200 9d012a 8002 6801"),
         hex("883ee400"),
+        hex("aa92340007580140 00b4 0280 0168 0500 02d0 010401 824983"),
+        hex("6742c016d900a02ff97011000003000100000300020f162e48"),
+        hex("28 0d 0a0d2000000cc4ff6736be48086801"),
     ];
     let key = Key::new("password");
     let request = BindingRequest {
@@ -120,6 +123,9 @@ fn no_parser_panics_or_over_reads() {
         read_rtcp(&bytes);
         read_stun(&bytes, &key);
         read_vp8(&bytes);
+        read_vp9(&bytes);
+        let _ = (h264::keyframe_size(&bytes), av1::keyframe_size(&bytes));
+        let _ = dependency::Descriptor::parse(&bytes, None);
         read_extensions(&bytes);
     }
 }
@@ -207,6 +213,16 @@ fn read_vp8(bytes: &[u8]) {
         vp8::Descriptor::parse(&out[..written]),
         Ok((descriptor, written))
     );
+}
+
+fn read_vp9(bytes: &[u8]) {
+    let Ok(descriptor) = vp9::Descriptor::parse(bytes) else {
+        return;
+    };
+    assert!(descriptor.head_len <= descriptor.len && descriptor.len <= bytes.len());
+    let mut out = [0; vp9::HEAD_BYTES_MAX];
+    let written = descriptor.head.emit(&mut out).unwrap();
+    assert_eq!(out[..written], bytes[..written]);
 }
 
 fn read_extensions(bytes: &[u8]) {
