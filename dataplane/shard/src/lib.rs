@@ -33,6 +33,7 @@ mod reports;
 mod rewriter;
 mod sent;
 mod shard;
+mod speaker;
 mod status;
 mod subscription;
 mod table;

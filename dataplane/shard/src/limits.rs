@@ -111,6 +111,43 @@ pub const SELECTED_SILENT: Duration = Duration::from_secs(6);
 /// Active speakers told at once. More is noise: people talk one at a time.
 pub const SPEAKERS_MAX: usize = 5;
 
+/// A smoothed level at least this loud, in -dBov, is speech. Louder leaves out who sits far from the microphone, quieter takes
+/// a fan for a speaker.
+pub const SPEECH_LEVEL: u8 = 50;
+
+/// How fast the smoothed level follows a louder one. Shorter takes a cough for speech, longer costs the first syllable.
+pub const LEVEL_ATTACK: Duration = Duration::from_millis(50);
+
+/// And a quieter one. Shorter ends speech between two syllables, longer makes a cough last.
+pub const LEVEL_RELEASE: Duration = Duration::from_millis(150);
+
+/// Longer than two packets are ever apart while somebody speaks; then the level begins to fall by itself.
+pub const LEVEL_SILENT: Duration = Duration::from_millis(100);
+
+/// Who is to be the new speaker must have been louder for this long. Shorter lets laughter change the picture, longer shows
+/// the question's asker when the answer is half over.
+pub const SPEAKER_LOUDER: Duration = Duration::from_millis(300);
+
+/// Who is quiet for this long has stopped speaking.
+pub const SPEAKER_QUIET: Duration = Duration::from_secs(1);
+
+/// Between two messages about who speaks.
+pub const SPEAKERS_INTERVAL: Duration = Duration::from_millis(300);
+
+/// How often it is looked at who speaks, while anybody can be heard.
+pub const VOICES_LOOKED_AT: Duration = Duration::from_millis(50);
+
+/// One of the loudest keeps its place this long after it stopped speaking, so that a dialogue of more people than there are
+/// places does not cut words; longer keeps others out.
+pub const VOICE_HELD: Duration = Duration::from_secs(2);
+
+/// Of so many voices are the loudest forwarded in a large conference: more than can be understood at once.
+pub const VOICES_LOUDEST: usize = 5;
+
+/// Microphones of one conference up to which all are forwarded. A silent one costs little where the sender stops sending
+/// (DTX), 50 packets a second where it does not; each is sent to everybody else.
+pub const VOICES_ALL_UP_TO: usize = 20;
+
 // ── Layers ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 /// A layer that was silent this long while others flowed is given up. Browsers send 3 frames a second in the slowest

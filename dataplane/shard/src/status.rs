@@ -20,14 +20,28 @@ pub struct Speakers {
 }
 
 impl Speakers {
-    /// Those of `voices`, loudest first, that there is room for.
-    #[allow(dead_code, reason = "made by the choice of speakers")]
-    pub(crate) fn new(voices: impl Iterator<Item = Speaker>) -> Self {
-        let mut speakers = Self::default();
-        for (place, voice) in speakers.of.iter_mut().zip(voices) {
-            *place = Some(voice);
+    /// Adds one behind those that are at least as loud, but not before the first `fixed` ones; the quietest gives way.
+    pub(crate) fn insert(&mut self, speaker: Speaker, fixed: usize) {
+        let louder = |other: &Option<Speaker>| other.is_some_and(|of| of.level <= speaker.level);
+        let behind = self
+            .of
+            .iter()
+            .skip(fixed)
+            .take_while(|of| louder(of))
+            .count();
+        let mut moving = Some(speaker);
+        for place in self.of.iter_mut().skip(fixed + behind) {
+            std::mem::swap(place, &mut moving);
         }
-        speakers
+    }
+
+    /// Whether the first is another one, or others are among them.
+    pub(crate) fn differ(&self, from: &Self) -> bool {
+        let track = |speaker: Speaker| speaker.track;
+        let is_among = |track| from.iter().any(|other| other.track == track);
+        self.iter().next().map(track) != from.iter().next().map(track)
+            || self.iter().count() != from.iter().count()
+            || !self.iter().map(track).all(is_among)
     }
 
     /// Loudest first.
