@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use metrics::{Key, KeyName, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
-use weir_shard::Counters;
+use weir_shard::{Counters, Labels};
 use weir_uring::RingCounters;
 
 use crate::conference::Refusal;
@@ -54,19 +54,18 @@ impl Metrics {
 
     /// Exports the counters of one shard.
     pub(super) fn export_shard(&self, shard: usize, counters: &Counters) {
-        counters.for_each(|name, reason, value| self.of_shard(shard, name, reason, value));
+        counters.for_each(|name, labels, value| self.of_shard(shard, name, labels, value));
     }
 
     /// Exports the counters of one shard's ring.
     pub(super) fn export_ring(&self, shard: usize, counters: &RingCounters) {
-        counters.for_each(|name, value| self.of_shard(shard, name, "", value));
+        counters.for_each(|name, value| self.of_shard(shard, name, &[], value));
     }
 
-    fn of_shard(&self, shard: usize, name: &'static str, reason: &'static str, value: u64) {
-        let mut labels = vec![Label::new("shard", shard.to_string())];
-        if !reason.is_empty() {
-            labels.push(Label::new("reason", reason));
-        }
+    fn of_shard(&self, shard: usize, name: &'static str, labels: Labels<'_>, value: u64) {
+        let shard = Label::new("shard", shard.to_string());
+        let labels = labels.iter().map(|(name, label)| Label::new(*name, *label));
+        let labels = std::iter::once(shard).chain(labels).collect();
         // A counter here keeps the highest value that it ever had, which a level must not.
         if name.ends_with("_total") {
             self.counter(name, labels, value);

@@ -17,6 +17,10 @@ pub struct Config {
     pub tracks_max: usize,
     /// At most this many subscriptions.
     pub subscriptions_max: usize,
+    /// Microphones of one conference up to which all are forwarded.
+    pub voices_all_up_to: usize,
+    /// With more of them, how many are forwarded at a time: the loudest. At least 1.
+    pub voices_loudest: usize,
     /// At most this many packets kept for retransmission over all layers. Each keeps its receive buffer, so the runtime
     /// must own this many buffers and [`limits::PACKETS_PER_BATCH_MAX`] more.
     pub history_packets_max: usize,
@@ -32,6 +36,8 @@ impl Default for Config {
             transports_max: limits::TRANSPORTS_MAX,
             tracks_max: limits::TRACKS_MAX,
             subscriptions_max: limits::SUBSCRIPTIONS_MAX,
+            voices_all_up_to: limits::VOICES_ALL_UP_TO,
+            voices_loudest: limits::VOICES_LOUDEST,
             history_packets_max: limits::HISTORY_PACKETS_MAX,
             send_buffers: limits::SEND_BUFFERS,
         }

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use crate::reason::{Reason, Stage, Withheld};
+
 /// A number that one thread writes and others may read.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -23,6 +25,9 @@ impl Counter {
     }
 }
 
+/// Label names with their values.
+pub type Labels<'a> = &'a [(&'static str, &'static str)];
+
 macro_rules! counters {
     ($($(#[$doc:meta])* $field:ident => $name:literal;)*) => {
         /// Everything a shard counts. Shared with whoever exports it.
@@ -30,14 +35,30 @@ macro_rules! counters {
         pub struct Counters {
             $($(#[$doc])* pub $field: Counter,)*
             drops: [Counter; DropReason::ALL.len()],
+            stages: [Counter; Stage::ALL.len()],
+            withheld: [Counter; Withheld::ALL.len()],
+            reasons: [Counter; Reason::ALL.len()],
         }
 
         impl Counters {
-            /// Calls `f` with every metric's name, its `reason` label (or an empty string) and its value.
-            pub fn for_each(&self, mut f: impl FnMut(&'static str, &'static str, u64)) {
-                $(f($name, "", self.$field.get());)*
+            /// Calls `f` with every metric's name, its labels and its value.
+            pub fn for_each(&self, mut f: impl FnMut(&'static str, Labels<'_>, u64)) {
+                $(f($name, &[], self.$field.get());)*
                 for reason in DropReason::ALL {
-                    f("weir_shard_dropped_total", reason.label(), self.drops[reason as usize].get());
+                    let labels = [("stage", reason.stage().label()), ("reason", reason.label())];
+                    f("weir_shard_dropped_total", &labels, self.dropped(reason));
+                }
+                for stage in Stage::ALL {
+                    let value = self.stages[stage as usize].get();
+                    f("weir_shard_packets_total", &[("stage", stage.label())], value);
+                }
+                for reason in Withheld::ALL {
+                    let labels = [("reason", reason.label())];
+                    f("weir_shard_withheld_total", &labels, self.withheld(reason));
+                }
+                for reason in Reason::ALL {
+                    let labels = [("reason", reason.label())];
+                    f("weir_shard_subscriptions_by_reason", &labels, self.by_reason(reason));
                 }
             }
         }
@@ -95,6 +116,8 @@ counters! {
     layers_stalled => "weir_shard_layers_stalled_total";
     /// Padding-only packets that were left out, the numbers behind them closed up.
     padding_removed => "weir_shard_padding_removed_total";
+    /// Changes of who speaks that were told.
+    speakers_told => "weir_shard_speakers_told_total";
     /// Commands that named something the shard does not have.
     unknown_ids => "weir_shard_unknown_ids_total";
     /// Commands refused because a table was full or the id was taken.
@@ -123,10 +146,34 @@ impl Counters {
     pub fn dropped(&self, reason: DropReason) -> u64 {
         self.drops[reason as usize].get()
     }
+
+    /// Counts a packet that has reached a stage.
+    pub(crate) fn pass(&self, stage: Stage) {
+        self.stages[stage as usize].add(1);
+    }
+
+    /// Counts `packets` that were withheld from a subscriber.
+    pub(crate) fn withhold(&self, reason: Withheld, packets: u64) {
+        self.withheld[reason as usize].add(packets);
+    }
+
+    /// How many packets were withheld from subscribers for `reason`.
+    pub fn withheld(&self, reason: Withheld) -> u64 {
+        self.withheld[reason as usize].get()
+    }
+
+    pub(crate) fn set_by_reason(&self, reason: Reason, subscriptions: u64) {
+        self.reasons[reason as usize].set(subscriptions);
+    }
+
+    /// How many subscriptions are in the state of `reason` now.
+    pub fn by_reason(&self, reason: Reason) -> u64 {
+        self.reasons[reason as usize].get()
+    }
 }
 
 macro_rules! drops {
-    ($($(#[$doc:meta])* $variant:ident => $label:literal;)*) => {
+    ($($(#[$doc:meta])* $variant:ident, $stage:ident => $label:literal;)*) => {
         /// Why a datagram, packet or request came to nothing.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum DropReason { $($(#[$doc])* $variant,)* }
@@ -139,63 +186,68 @@ macro_rules! drops {
             pub fn label(self) -> &'static str {
                 match self { $(DropReason::$variant => $label,)* }
             }
+
+            /// The stage at which it ends, never reaching the next.
+            pub fn stage(self) -> Stage {
+                match self { $(DropReason::$variant => Stage::$stage,)* }
+            }
         }
     };
 }
 
 drops! {
     /// The first byte belongs to no protocol of RFC 7983.
-    Garbage => "garbage";
+    Garbage, Received => "garbage";
     /// RTP, RTCP or DTLS from an address that no authenticated check came from.
-    UnknownAddress => "unknown_address";
+    UnknownAddress, Received => "unknown_address";
     /// STUN that does not parse or is not a binding request.
-    StunMalformed => "stun_malformed";
+    StunMalformed, Received => "stun_malformed";
     /// A check with a user name that no transport has.
-    StunUnknownUser => "stun_unknown_user";
+    StunUnknownUser, Received => "stun_unknown_user";
     /// A check with a wrong or missing message integrity.
-    StunUnauthenticated => "stun_unauthenticated";
+    StunUnauthenticated, Received => "stun_unauthenticated";
     /// More DTLS datagrams than a handshake or a data channel needs.
-    DatagramRate => "datagram_rate";
+    DatagramRate, Received => "datagram_rate";
     /// Events wait and nobody takes them.
-    EventsFull => "events_full";
+    EventsFull, Received => "events_full";
     /// Media before the keys.
-    NoKeys => "no_keys";
+    NoKeys, Received => "no_keys";
     /// Not RTP, or its lengths contradict each other.
-    RtpMalformed => "rtp_malformed";
+    RtpMalformed, Received => "rtp_malformed";
     /// The authentication tag is wrong.
-    Unauthenticated => "unauthenticated";
+    Unauthenticated, Received => "unauthenticated";
     /// Seen before, or older than the replay window.
-    Replayed => "replayed";
+    Replayed, Received => "replayed";
     /// RTCP that does not parse.
-    RtcpMalformed => "rtcp_malformed";
+    RtcpMalformed, Received => "rtcp_malformed";
     /// Neither SSRC nor mid, rid or payload type lead to a track.
-    UnknownSsrc => "unknown_ssrc";
+    UnknownSsrc, Received => "unknown_ssrc";
     /// The transport sends more SSRCs than the table holds.
-    TooManySsrcs => "too_many_ssrcs";
+    TooManySsrcs, Received => "too_many_ssrcs";
     /// A payload type that was not negotiated for the track.
-    UnknownPayloadType => "unknown_payload_type";
+    UnknownPayloadType, Bound => "unknown_payload_type";
     /// A payload descriptor that does not parse.
-    PayloadMalformed => "payload_malformed";
+    PayloadMalformed, Bound => "payload_malformed";
     /// The same packet by another way (RTX and original), or too old to tell.
-    Duplicate => "duplicate";
+    Duplicate, Bound => "duplicate";
     /// A retransmission that holds no packet (a probe), or one that its source has not sent yet.
-    RtxUseless => "rtx_useless";
+    RtxUseless, Bound => "rtx_useless";
     /// The subscriber does not take this codec.
-    CodecNotTaken => "codec_not_taken";
+    CodecNotTaken, Kept => "codec_not_taken";
     /// Late, and from before the keyframe that the subscription started or switched at.
-    BeforeKeyframe => "before_keyframe";
+    BeforeKeyframe, Selected => "before_keyframe";
     /// Late, and its number is no longer known.
-    TooLate => "too_late";
+    TooLate, Selected => "too_late";
     /// More forwarded packets than fit before `flush`.
-    OutgoingFull => "outgoing_full";
+    OutgoingFull, Numbered => "outgoing_full";
     /// Every send buffer is with the kernel.
-    NoSendBuffer => "no_send_buffer";
+    NoSendBuffer, Numbered => "no_send_buffer";
     /// The subscriber has no keys or no address (yet, or any more).
-    NotReady => "not_ready";
+    NotReady, Numbered => "not_ready";
     /// Larger than a datagram may be.
-    TooLarge => "too_large";
+    TooLarge, Numbered => "too_large";
     /// Protection failed.
-    Protect => "protect";
+    Protect, Numbered => "protect";
 }
 
 #[cfg(test)]
@@ -207,13 +259,40 @@ mod tests {
         let counters = Counters::default();
         counters.count_drop(DropReason::Garbage);
         counters.count_drop(DropReason::Protect);
+        counters.withhold(Withheld::NotLoudest, 3);
+        counters.pass(Stage::Kept);
+        counters.set_by_reason(Reason::Muted, 2);
         let mut seen = Vec::new();
-        counters.for_each(|name, reason, value| seen.push((name, reason, value)));
-        assert!(seen.contains(&("weir_shard_dropped_total", "garbage", 1)));
-        assert!(seen.contains(&("weir_shard_dropped_total", "protect", 1)));
+        counters.for_each(|name, labels, value| {
+            let labels: Vec<_> = labels
+                .iter()
+                .map(|(name, label)| format!("{name}={label}"))
+                .collect();
+            seen.push((name, labels.join(","), value));
+        });
+        for expected in [
+            (
+                "weir_shard_dropped_total",
+                "stage=received,reason=garbage",
+                1,
+            ),
+            (
+                "weir_shard_dropped_total",
+                "stage=numbered,reason=protect",
+                1,
+            ),
+            ("weir_shard_withheld_total", "reason=not_loudest", 3),
+            ("weir_shard_packets_total", "stage=kept", 1),
+            ("weir_shard_subscriptions_by_reason", "reason=muted", 2),
+        ] {
+            let found = |(name, labels, value): &(&str, String, u64)| {
+                (*name, labels.as_str(), *value) == expected
+            };
+            assert!(seen.iter().any(found), "{expected:?}");
+        }
         let mut names: Vec<_> = seen
             .iter()
-            .map(|(name, reason, _)| (*name, *reason))
+            .map(|(name, labels, _)| (*name, labels))
             .collect();
         let all = names.len();
         names.sort_unstable();

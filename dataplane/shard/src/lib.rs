@@ -44,13 +44,13 @@ mod tx;
 pub use buffer::{ReceiveBuffer, SendBuffer, Transmit};
 pub use command::{AddTrack, Command, IceCredentials, Subscribe};
 pub use config::Config;
-pub use counters::{Counter, Counters, DropReason};
+pub use counters::{Counter, Counters, DropReason, Labels};
 pub use event::Event;
 pub use ids::{
     Codec, CodecMapping, ConferenceId, ExtensionIds, LayerSet, MediaKind, Purpose, Size,
     SubscriptionId, TrackId, TransportId,
 };
-pub use reason::Reason;
+pub use reason::{Reason, Stage, Withheld};
 pub use shard::Shard;
 pub use status::{Speaker, Speakers, SubscriptionStatus, TransportStatus};
 /// The keys and profiles of [`Command::InstallKeys`], for those who do not depend on the SRTP crate themselves.

@@ -58,19 +58,24 @@ pub(crate) struct Layer {
     pub(crate) sizes: [Option<Size>; SPATIAL_LAYERS_MAX],
 }
 
+/// A track's place among the voices of its conference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct VoicePlace {
+    /// Table index.
+    pub(crate) conference: u32,
+    pub(crate) place: u32,
+}
+
 /// One published track.
 #[derive(Debug)]
 pub(crate) struct Track {
     pub(crate) id: TrackId,
     /// The publisher's table index.
     pub(crate) transport: u32,
-    #[allow(dead_code, reason = "read by the choice of speakers")]
     pub(crate) conference: ConferenceId,
-    #[allow(
-        dead_code,
-        reason = "read by the allocation of bandwidth and by the choice of speakers"
-    )]
     pub(crate) purpose: Purpose,
+    /// Set for microphones.
+    pub(crate) voice: Option<VoicePlace>,
     pub(crate) mid: Tag,
     pub(crate) kind: MediaKind,
     pub(crate) codecs: Vec<CodecMapping>,
@@ -109,6 +114,7 @@ impl Track {
             transport,
             conference: add.conference,
             purpose: add.purpose,
+            voice: None,
             mid: Tag::new(add.mid.as_bytes())?,
             kind: add.kind,
             codecs: add.codecs,

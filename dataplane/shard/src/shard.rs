@@ -18,6 +18,7 @@ mod receive;
 mod reports;
 mod rtcp;
 mod timers;
+mod voices;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -29,11 +30,12 @@ use crate::command::Command;
 use crate::config::Config;
 use crate::counters::{Counters, DropReason};
 use crate::event::Event;
-use crate::ids::{SubscriptionId, TrackId, TransportId};
+use crate::ids::{ConferenceId, SubscriptionId, TrackId, TransportId};
 use crate::kept::Kept;
 use crate::limits::{ADDRESSES_PER_TRANSPORT, EVENTS_MAX, LAYERS_MAX, PACKETS_PER_BATCH_MAX, TICK};
 use crate::packet::Packets;
 use crate::publisher::{Source, Track};
+use crate::speaker::{Selection, Voices};
 use crate::subscription::Subscription;
 use crate::table::{Numbers, SeededHash, Table};
 use crate::transport::Transport;
@@ -52,6 +54,11 @@ pub struct Shard {
     tracks: Table<Track>,
     sources: Table<Source>,
     subscriptions: Table<Subscription>,
+    /// The microphones of each conference that has any.
+    conferences: Table<Voices>,
+    conference_ids: HashMap<ConferenceId, u32, SeededHash>,
+    selection: Selection,
+    tracks_max: usize,
     transport_ids: HashMap<TransportId, u32, SeededHash>,
     track_ids: HashMap<TrackId, u32, SeededHash>,
     subscription_ids: HashMap<SubscriptionId, u32, SeededHash>,
@@ -87,6 +94,13 @@ impl Shard {
             tracks: Table::new(config.tracks_max),
             sources: Table::new(config.tracks_max * LAYERS_MAX),
             subscriptions: Table::new(config.subscriptions_max),
+            conferences: Table::new(config.tracks_max),
+            conference_ids: HashMap::with_hasher(hash),
+            selection: Selection {
+                all_up_to: config.voices_all_up_to,
+                loudest: config.voices_loudest,
+            },
+            tracks_max: config.tracks_max,
             transport_ids: HashMap::with_hasher(hash),
             track_ids: HashMap::with_hasher(hash),
             subscription_ids: HashMap::with_hasher(hash),

@@ -158,6 +158,7 @@ impl Voices {
     }
 
     /// Whether a microphone is left out now.
+    #[cfg(test)]
     pub(crate) fn is_left_out(&self, place: u32) -> bool {
         self.voices.get(place).is_some_and(|voice| !voice.flows)
     }
@@ -205,13 +206,16 @@ impl Voices {
                 continue;
             };
             let loudness = voice.loudness_at(now);
-            if Some(place) == stays || !voice.speaks || loudness <= bar {
+            if Some(place) == stays || loudness <= bar {
                 voice.louder_since = None;
                 continue;
             }
             let since = *voice.louder_since.get_or_insert(now);
             let long_enough = now.saturating_duration_since(since) >= SPEAKER_LOUDER;
-            if (stays.is_none() || long_enough) && best.is_none_or(|(_, best)| loudness > best) {
+            if voice.speaks
+                && (stays.is_none() || long_enough)
+                && best.is_none_or(|(_, best)| loudness > best)
+            {
                 best = Some((place, loudness));
             }
         }

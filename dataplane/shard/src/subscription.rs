@@ -41,6 +41,8 @@ pub(crate) struct Subscription {
     #[allow(dead_code, reason = "read by the status that is told")]
     pub(crate) limit: Limit,
     pub(crate) rewriter: Rewriter,
+    /// The spurt of the voice that the numbers are made for.
+    pub(crate) spurt: u32,
     pub(crate) sent: SentRing,
     /// Retransmissions, where they have an SSRC of their own.
     pub(crate) rtx: Option<Rtx>,
@@ -101,6 +103,7 @@ impl Subscription {
             target: None,
             limit: Limit::None,
             rewriter: Rewriter::new(first.media),
+            spurt: 0,
             sent: SentRing::new(capacity, now),
             rtx: of
                 .rtx_ssrc
@@ -130,6 +133,11 @@ impl Subscription {
     /// Whether it waits for a place to start in `source`, which feeds `layer`.
     pub(crate) fn waits_for(&self, source: SourceId, layer: usize) -> bool {
         self.targets(layer) && self.rewriter.source() != Some(source)
+    }
+
+    /// Whether the numbers have to go on from another place of the source that feeds it: what lay in between was left out.
+    pub(crate) fn resumes(&self, source: SourceId, spurt: u32) -> bool {
+        self.spurt != spurt && self.rewriter.source() == Some(source)
     }
 
     /// Whether it should get this layer.

@@ -27,7 +27,7 @@ impl Shard {
                 remote,
             } => self.install_keys(id, profile, &local, &remote, now),
             Command::SendDatagram { id, datagram } => self.send_datagram(id, &datagram),
-            Command::RemoveTransport { id } => self.remove_transport(id),
+            Command::RemoveTransport { id } => self.remove_transport(id, now),
             Command::AddTrack(add) => self.add_track(add, now),
             Command::UpdateTrack {
                 track,
@@ -35,7 +35,7 @@ impl Shard {
                 size,
                 muted,
             } => self.update_track(track, purpose, size, muted, now),
-            Command::RemoveTrack { track } => self.remove_track(track),
+            Command::RemoveTrack { track } => self.remove_track(track, now),
             Command::Subscribe(subscribe) => self.subscribe(subscribe, now),
             Command::SetWanted { id, wanted } => self.set_wanted(id, wanted, now),
             Command::Unsubscribe { id } => self.unsubscribe(id),
@@ -151,7 +151,7 @@ impl Shard {
         }
     }
 
-    fn remove_transport(&mut self, id: TransportId) {
+    fn remove_transport(&mut self, id: TransportId, now: Instant) {
         let Some(index) = self.transport(id) else {
             return;
         };
@@ -159,7 +159,9 @@ impl Shard {
             return;
         };
         let (tracks, subscriptions) = (transport.tracks.clone(), transport.subscriptions.clone());
-        tracks.into_iter().for_each(|track| self.drop_track(track));
+        tracks
+            .into_iter()
+            .for_each(|track| self.drop_track(track, now));
         subscriptions
             .into_iter()
             .for_each(|subscription| self.drop_subscription(subscription));
@@ -206,6 +208,7 @@ impl Shard {
             transport.tracks.push(index);
             merge(&mut transport.extensions, extensions);
         }
+        self.place_voice(index, now);
     }
 
     fn update_track(
@@ -227,6 +230,7 @@ impl Shard {
         track.purpose = purpose;
         track.signalled = size;
         track.muted = muted;
+        self.place_voice(index, now);
         self.choose_layers(index, now);
         if unmuted {
             self.want_keyframes_in_use(index, now);
@@ -255,14 +259,15 @@ impl Shard {
         }
     }
 
-    fn remove_track(&mut self, id: TrackId) {
+    fn remove_track(&mut self, id: TrackId, now: Instant) {
         let index = self.track_ids.get(&id).copied();
         if let Some(index) = self.known(index) {
-            self.drop_track(index);
+            self.drop_track(index, now);
         }
     }
 
-    fn drop_track(&mut self, index: u32) {
+    fn drop_track(&mut self, index: u32, now: Instant) {
+        self.leave_voice(index, now);
         let Some(track) = self.tracks.get_mut(index) else {
             return;
         };

@@ -11,6 +11,7 @@ use crate::counters::DropReason;
 use crate::ids::MediaKind;
 use crate::limits::DATAGRAM_BYTES_MAX;
 use crate::packet::Packet;
+use crate::reason::Stage;
 use crate::rewriter::Outgoing;
 use crate::sent::Sealed;
 use crate::shard::Shard;
@@ -120,6 +121,7 @@ impl Shard {
             .ok_or(DropReason::NoSendBuffer)?;
         let sealed = sender.protect_rtp(&header[..plain], payload, envelope.seq, room);
         run.wrote(sealed.map_err(|_| DropReason::Protect)?);
+        self.counters.pass(Stage::Sealed);
         envelope.note_sealed(of, waiting, octets);
         let number = envelope.wide.filter(|_| envelope.is_new);
         to.next_wide = number.map_or(to.next_wide, |number| number.add(1));

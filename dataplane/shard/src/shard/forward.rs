@@ -10,6 +10,7 @@ use crate::layers::{self, Target};
 use crate::limits::KEYFRAME_LATE_PACKETS;
 use crate::packet::{Packet, Slot};
 use crate::publisher::{Source, SourceId};
+use crate::reason::{Limit, Stage, Withheld};
 use crate::rewriter::{Frames, Incoming, Refused};
 use crate::shard::{KEYFRAMES_WANTED_MAX, Shard};
 use crate::subscription::Subscription;
@@ -46,6 +47,9 @@ impl Shard {
         let Some(track) = self.sources.get(source).map(|source| source.track) else {
             return;
         };
+        if !self.hear(track, slot, now) {
+            return;
+        }
         let count = self
             .tracks
             .get(track)
@@ -87,6 +91,15 @@ impl Shard {
             .get(subscription.transport)
             .is_some_and(|transport| transport.is_ready())
         {
+            self.counters.withhold(Withheld::NotConnected, 1);
+            return Turn::Skip;
+        }
+        if subscription.resumes(source.id, self.spurt(source.track)) {
+            if source.lateness(packet.seq) == 0 {
+                return Turn::Start;
+            }
+            // It has changed places with what was left out.
+            self.counters.withhold(Withheld::NotLoudest, 1);
             return Turn::Skip;
         }
         if !subscription.waits_for(source.id, source.layer) {
@@ -107,6 +120,10 @@ impl Shard {
         let Some((timestamp, id)) = self.start_time(index, slot, source) else {
             return false;
         };
+        let spurt = self
+            .sources
+            .get(source)
+            .map_or(0, |of| self.spurt(of.track));
         let (Some(subscription), Some(packet)) =
             (self.subscriptions.get_mut(index), self.packets.get(slot))
         else {
@@ -116,6 +133,7 @@ impl Shard {
             self.counters.switches_refused.add(1);
             return false;
         };
+        subscription.spurt = spurt;
         let frames = match subscription.kind {
             MediaKind::Audio => Frames::Unmarked,
             MediaKind::Video => Frames::Marked,
@@ -146,6 +164,10 @@ impl Shard {
             return Some((Ok(packet.timestamp), of.id));
         };
         let old = rewriter.source();
+        if old == Some(of.id) {
+            // A voice that was left out for a while goes on; its own clock never stopped.
+            return Some((Ok(packet.timestamp.add(offset)), of.id));
+        }
         let old = old.and_then(|id| find_source(&self.tracks, &self.sources, subscription, id));
         let (last_out, arrival) = last.in_order;
         let last_in = Moment {
@@ -207,7 +229,13 @@ impl Shard {
         if subscription.payload_type(packet.codec).is_none() {
             return self.counters.count_drop(DropReason::CodecNotTaken);
         }
-        let numbers = match subscription.rewriter.rewrite(&packet.incoming(of.id)) {
+        let rewritten = subscription.rewriter.rewrite(&packet.incoming(of.id));
+        if rewritten == Err(Refused::OtherSource) {
+            let reason = withheld(subscription, of);
+            return self.counters.withhold(reason, 1);
+        }
+        self.counters.pass(Stage::Selected);
+        let numbers = match rewritten {
             Ok(numbers) => numbers,
             Err(Refused::OtherSource) => return,
             Err(Refused::BeforeStart) => {
@@ -244,6 +272,7 @@ impl Shard {
             return self.counters.count_drop(DropReason::OutgoingFull);
         }
         self.counters.rtp_forwarded.add(1);
+        self.counters.pass(Stage::Numbered);
         self.packets.hold(slot);
         let transport = subscription.transport;
         self.report_at(transport, now);
@@ -335,6 +364,18 @@ impl Shard {
             self.keyframes_wanted.push(source);
         }
         self.wake_at(at);
+    }
+}
+
+/// Why a subscription does not take a packet of this source.
+fn withheld(subscription: &Subscription, source: &Source) -> Withheld {
+    match subscription.target {
+        None if subscription.limit == Limit::Bandwidth => Withheld::NoBandwidth,
+        Some(target) if target.layer == source.layer => match subscription.rewriter.last() {
+            None => Withheld::WaitingToStart,
+            Some(_) => Withheld::WaitingToSwitch,
+        },
+        _ => Withheld::OtherLayer,
     }
 }
 

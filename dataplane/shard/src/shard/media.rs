@@ -18,6 +18,7 @@ use crate::limits::{
 };
 use crate::packet::{Packet, Slot};
 use crate::publisher::Tag;
+use crate::reason::Stage;
 use crate::rewriter::Picture;
 use crate::shard::Shard;
 use crate::timing;
@@ -103,6 +104,9 @@ impl Shard {
                 .map(|media| (source, media)),
             Feeds::Retired { .. } | Feeds::Nothing => Err(DropReason::UnknownSsrc),
         };
+        if matches!(feeds, Feeds::Source(_) | Feeds::Rtx(_)) {
+            self.counters.pass(Stage::Bound);
+        }
         match media {
             Ok((source, media)) => self.media(buffer, source, media, &arrived, now),
             Err(reason) => self.refuse(buffer, reason),
@@ -273,6 +277,7 @@ impl Shard {
         // One reference is the batch's own: the history may let go of the packet before it is forwarded.
         self.packets.hold(slot);
         self.keep(source, media.seq, slot);
+        self.counters.pass(Stage::Kept);
         self.forward(slot, source, now);
         self.packets.release(slot);
     }

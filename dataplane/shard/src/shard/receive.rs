@@ -10,6 +10,7 @@ use crate::counters::DropReason;
 use crate::event::Event;
 use crate::ice::{Nomination, Selected};
 use crate::limits::DATAGRAM_BYTES_MAX;
+use crate::reason::Stage;
 use crate::shard::Shard;
 
 impl Shard {
@@ -26,7 +27,10 @@ impl Shard {
             return self.refuse(buffer, DropReason::UnknownAddress);
         };
         match kind {
-            Kind::Rtp => self.rtp(buffer, transport, now),
+            Kind::Rtp => {
+                self.counters.pass(Stage::Received);
+                self.rtp(buffer, transport, now);
+            }
             Kind::Rtcp => self.rtcp(buffer, transport, now),
             _ => self.dtls(buffer, transport, now),
         }

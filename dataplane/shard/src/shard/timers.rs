@@ -16,6 +16,7 @@ impl Shard {
         for index in 0..self.sources.end() {
             self.source_timers(index, now);
         }
+        self.speakers_when_due(now);
         self.count_waiting();
     }
 

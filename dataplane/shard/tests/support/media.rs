@@ -288,6 +288,8 @@ pub struct AudioSource {
     pub time_offset: u32,
     pub number: u32,
     pub on: bool,
+    /// In -dBov.
+    pub level: u8,
 }
 
 impl AudioSource {
@@ -301,6 +303,7 @@ impl AudioSource {
             time_offset,
             number: 0,
             on: true,
+            level: 30,
         }
     }
 
@@ -314,6 +317,7 @@ impl AudioSource {
         self.number += 1;
         let mut payload = vec![0xfc, self.track];
         payload.extend(self.number.to_be_bytes());
+        payload.push(self.level);
         payload.resize(80, 0x55);
         Plain {
             ssrc: self.ssrc,
@@ -324,7 +328,7 @@ impl AudioSource {
             payload,
             rid: None,
             repaired_rid: None,
-            audio_level: Some(0x80 | 30),
+            audio_level: Some(0x80 | self.level),
             padding: 0,
         }
     }

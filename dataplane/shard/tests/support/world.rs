@@ -97,9 +97,14 @@ pub const BUFFERS: u16 = 3000;
 
 impl World {
     pub fn new(seed: u64) -> Self {
+        Self::with(seed, |_| {})
+    }
+
+    /// A world whose shard is configured otherwise.
+    pub fn with(seed: u64, configure: impl FnOnce(&mut Config)) -> Self {
         let start = Instant::now();
         let counters = Arc::new(Counters::default());
-        let config = Config {
+        let mut config = Config {
             seed,
             transports_max: 16,
             tracks_max: 64,
@@ -108,6 +113,7 @@ impl World {
             send_buffers: 256,
             ..Config::default()
         };
+        configure(&mut config);
         Self {
             start,
             now: start,
