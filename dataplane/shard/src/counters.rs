@@ -162,6 +162,7 @@ impl Counters {
         self.withheld[reason as usize].get()
     }
 
+    #[allow(dead_code, reason = "set when subscriptions are looked at")]
     pub(crate) fn set_by_reason(&self, reason: Reason, subscriptions: u64) {
         self.reasons[reason as usize].set(subscriptions);
     }
