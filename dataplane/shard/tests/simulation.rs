@@ -166,6 +166,7 @@ const fn bad(loss_per_mille: u64, jitter_ms: u64) -> Link {
         jitter: Duration::from_millis(jitter_ms),
         loss_per_mille,
         duplicate_per_mille: 20,
+        ..Link::PERFECT
     }
 }
 

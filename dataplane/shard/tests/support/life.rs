@@ -3,9 +3,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use weir_wire::rtcp::SenderInfo;
+use weir_wire::rtcp::twcc::Feedback;
+use weir_wire::rtcp::{ReportBlock, SenderInfo};
 use weir_wire::{RtpTime, Seq};
 
+use super::browser::Say;
+use super::nack;
 use super::world::{InFlight, World};
 use super::{MS, SECOND};
 
@@ -13,26 +16,68 @@ impl World {
     pub(super) fn happen(&mut self, what: InFlight) {
         match what {
             InFlight::ToShard(from, bytes) => self.hand_over(from, &bytes),
-            InFlight::ToPeer(peer, bytes) => self.peers[peer].receive(bytes, self.now),
+            InFlight::ToPeer(peer, bytes) => self.arrive(peer, bytes),
             InFlight::Frame { peer, video, layer } => self.frame(peer, video, layer),
             InFlight::Audio { peer, audio } => self.audio(peer, audio),
             InFlight::Reports { peer } => self.reports(peer),
             InFlight::Check { peer } => self.check(peer),
             InFlight::AskAgain { peer } => self.ask_again(peer),
+            InFlight::Browse { peer } => self.browse_on(peer),
+        }
+    }
+
+    fn arrive(&mut self, peer: usize, bytes: Vec<u8>) {
+        let say = self.peers[peer].receive(bytes, self.now - self.start, self.now);
+        self.say(peer, say);
+        self.answer_requests(peer);
+    }
+
+    /// What a browser does by time alone.
+    fn browse_on(&mut self, peer: usize) {
+        self.schedule(nack::INTERVAL, InFlight::Browse { peer });
+        let (since_start, now) = (self.now - self.start, self.now);
+        if let Some(browser) = self.peers[peer].browser.as_mut().filter(|_| self.alive) {
+            let say = browser.due(since_start, now);
+            self.say(peer, say);
+        }
+    }
+
+    fn say(&mut self, peer: usize, list: Vec<Say>) {
+        for say in list {
+            let of = &mut self.peers[peer];
+            if let Say::Nack(ssrc, missing) = &say {
+                of.asked.push((self.now, *ssrc, missing.clone()));
+            }
+            let bytes = of.seal_rtcp(|writer| match say {
+                Say::Nack(ssrc, missing) => {
+                    let missing: Vec<Seq> = missing.into_iter().map(Seq).collect();
+                    writer.nack(1, ssrc, &missing).unwrap();
+                }
+                Say::Pli(ssrc) => writer.pli(1, ssrc).unwrap(),
+                Say::Feedback(base, arrivals) => {
+                    let feedback = Feedback {
+                        sender_ssrc: 1,
+                        media_ssrc: 1,
+                        feedback_count: 0,
+                        base: Seq(base),
+                    };
+                    writer.transport_feedback(&feedback, &arrivals).unwrap();
+                }
+            });
+            self.send_sealed(peer, bytes);
         }
     }
 
     fn check(&mut self, peer: usize) {
         if self.alive {
-            let (address, check) = (self.peers[peer].address, self.peers[peer].check(0, true));
-            self.over(self.up, |bytes| InFlight::ToShard(address, bytes), check);
+            let check = self.peers[peer].check(0, true);
+            self.send_sealed(peer, check);
         }
         self.schedule(SECOND * 2, InFlight::Check { peer });
     }
 
     fn frame(&mut self, peer: usize, video: usize, layer: usize) {
         let (start, now) = (self.start, self.now);
-        self.answer_requests(peer);
         let of = &mut self.peers[peer].video[video];
         let (mid, track, interval) = (of.mid, of.track, of.layers[layer].interval());
         if of.layers[layer].on {
@@ -46,6 +91,9 @@ impl World {
     /// Does what PLIs and NACKs ask the publisher for.
     fn answer_requests(&mut self, peer: usize) {
         let of = &mut self.peers[peer];
+        if (of.plis_answered, of.nacks_answered) == (of.told.plis.len(), of.told.nacks.len()) {
+            return;
+        }
         let mut again = Vec::new();
         for video in &mut of.video {
             for layer in &mut video.layers {
@@ -71,7 +119,7 @@ impl World {
     /// Asks again for what is missing among the last packets of every stream, as a browser does.
     fn ask_again(&mut self, peer: usize) {
         self.schedule(30 * MS, InFlight::AskAgain { peer });
-        if !self.nacks {
+        if !self.nacks || self.peers[peer].browser.is_some() {
             return;
         }
         let mut ssrcs: Vec<u32> = self.peers[peer]
@@ -130,6 +178,7 @@ impl World {
         let own_clock = Duration::from_secs(3_000_000 + 1000 * peer as u64) + since;
         let ntp = (own_clock.as_secs() << 32)
             | ((u64::from(own_clock.subsec_nanos()) << 32) / 1_000_000_000);
+        self.report_reception(peer);
         let of = &self.peers[peer];
         let video = of
             .video
@@ -154,6 +203,41 @@ impl World {
             };
             let bytes = self.peers[peer]
                 .seal_rtcp(|writer| writer.sender_report(ssrc, &info, &[]).unwrap());
+            self.send_sealed(peer, bytes);
+        }
+    }
+
+    /// A browser's receiver reports on everything that it gets.
+    fn report_reception(&mut self, peer: usize) {
+        let (now, of) = (self.now, &mut self.peers[peer]);
+        let Some(browser) = &mut of.browser else {
+            return;
+        };
+        let mut blocks = Vec::new();
+        for (ssrc, count) in &mut browser.counts {
+            let last = of
+                .told
+                .sender_reports
+                .iter()
+                .rev()
+                .find(|(_, of, _)| of == ssrc);
+            let (last_sr, delay) = last.map_or((0, 0), |(at, _, info)| {
+                let delay = (now - *at).as_micros() * 65_536 / 1_000_000;
+                ((info.ntp >> 16) as u32, delay as u32)
+            });
+            blocks.push(ReportBlock {
+                ssrc: *ssrc,
+                fraction_lost: count.fraction_lost(),
+                cumulative_lost: count.lost(),
+                highest_sequence: count.highest as u32,
+                jitter: 0,
+                last_sr,
+                delay_since_last_sr: delay,
+            });
+        }
+        for blocks in blocks.chunks(24) {
+            let bytes =
+                self.peers[peer].seal_rtcp(|writer| writer.receiver_report(1, blocks).unwrap());
             self.send_sealed(peer, bytes);
         }
     }

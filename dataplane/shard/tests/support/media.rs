@@ -34,10 +34,14 @@ pub struct Identity {
     pub keyframe: bool,
     /// Milliseconds since the world began at which the frame was captured.
     pub captured_ms: u32,
+    /// The temporal layer.
+    pub tid: u8,
+    /// How many frames back those lie that the frame is made from; 0 is none.
+    pub references: [u8; 2],
 }
 
 impl Identity {
-    pub const BYTES: usize = 17;
+    pub const BYTES: usize = 20;
 
     pub fn to_bytes(self) -> [u8; Self::BYTES] {
         let mut bytes = [0; Self::BYTES];
@@ -49,6 +53,8 @@ impl Identity {
         bytes[8] = u8::from(self.keyframe);
         bytes[13..17].copy_from_slice(&self.source.to_be_bytes());
         bytes[9..13].copy_from_slice(&self.captured_ms.to_be_bytes());
+        bytes[17] = self.tid;
+        bytes[18..20].copy_from_slice(&self.references);
         bytes
     }
 
@@ -63,7 +69,40 @@ impl Identity {
             count: bytes[7],
             keyframe: bytes[8] == 1,
             captured_ms: word(9),
+            tid: bytes[17],
+            references: [bytes[18], bytes[19]],
         }
+    }
+}
+
+/// Where a frame stands among the temporal layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
+    tid: u8,
+    /// Made from nothing but base layer frames.
+    sync: bool,
+    references: [u8; 2],
+}
+
+/// The patterns that browsers use, with a chance to step up every second time round.
+const fn place(temporal: u8, since_keyframe: u32) -> Place {
+    let (tid, sync, references) = match (temporal, since_keyframe % 8) {
+        (_, 0) if since_keyframe == 0 => (0, true, [0, 0]),
+        (2, 1 | 5) => (1, true, [1, 0]),
+        (2, 3 | 7) => (1, false, [1, 2]),
+        (2, _) => (0, false, [2, 0]),
+        (3, 1) => (2, true, [1, 0]),
+        (3, 2) => (1, true, [2, 0]),
+        (3, 3 | 7) => (2, false, [1, 3]),
+        (3, 5) => (2, false, [1, 3]),
+        (3, 6) => (1, false, [2, 4]),
+        (3, _) => (0, false, [4, 0]),
+        _ => (0, true, [1, 0]),
+    };
+    Place {
+        tid,
+        sync,
+        references,
     }
 }
 
@@ -81,6 +120,10 @@ pub struct VideoLayer {
     pub payload_bytes: usize,
     pub on: bool,
     pub keyframe_wanted: bool,
+    /// How many temporal layers.
+    pub temporal: u8,
+    /// Whether everything behind the first byte of a frame is encrypted.
+    pub encrypted: bool,
     pub seq: u64,
     pub time_offset: u32,
     pub picture_id: u16,
@@ -88,6 +131,7 @@ pub struct VideoLayer {
     pub tl0: u8,
     pub key: u8,
     pub frame: u32,
+    since_keyframe: u32,
     rtx_seq: u64,
     /// What can be sent again.
     sent: BTreeMap<u16, Plain>,
@@ -154,6 +198,8 @@ impl VideoLayer {
             payload_bytes: bytes,
             on: true,
             keyframe_wanted: true,
+            temporal: 1,
+            encrypted: false,
             seq: start(rng) & 0x7fff,
             time_offset: (rng.next() as u32) | if rng.chance(300) { 0xfff0_0000 } else { 0 },
             picture_id: (start(rng) & 0x7fff) as u16,
@@ -161,6 +207,7 @@ impl VideoLayer {
             tl0: start(rng) as u8,
             key: (start(rng) & 31) as u8,
             frame: 0,
+            since_keyframe: 0,
             rtx_seq: 5,
             sent: BTreeMap::new(),
         }
@@ -179,9 +226,13 @@ impl VideoLayer {
     /// The packets of the next frame.
     pub fn encode(&mut self, track: u8, layer: u8, start: Instant, now: Instant) -> Vec<Plain> {
         let keyframe = std::mem::take(&mut self.keyframe_wanted);
+        self.since_keyframe = if keyframe { 0 } else { self.since_keyframe + 1 };
+        let place = place(self.temporal, self.since_keyframe);
         self.frame += 1;
         self.picture_id = self.picture_id.wrapping_add(1) & 0x7fff;
-        self.tl0 = self.tl0.wrapping_add(1);
+        if place.tid == 0 {
+            self.tl0 = self.tl0.wrapping_add(1);
+        }
         if keyframe {
             self.key = self.key.wrapping_add(1) & 31;
         }
@@ -203,8 +254,10 @@ impl VideoLayer {
                     count,
                     keyframe,
                     captured_ms,
+                    tid: place.tid,
+                    references: place.references,
                 };
-                let payload = self.payload(identity);
+                let payload = self.payload(identity, place.sync);
                 self.plain(payload, index + 1 == count, timestamp)
             })
             .collect();
@@ -241,7 +294,7 @@ impl VideoLayer {
         plain
     }
 
-    fn payload(&self, of: Identity) -> Vec<u8> {
+    fn payload(&self, of: Identity, sync: bool) -> Vec<u8> {
         let first = of.index == 0;
         let mut payload = vec![if first { 0x90 } else { 0x80 }, 0xf0];
         if self.seven_bits {
@@ -249,8 +302,11 @@ impl VideoLayer {
         } else {
             payload.extend((self.picture_id | 0x8000).to_be_bytes());
         }
-        payload.extend([self.tl0, 0x20 | self.key]);
+        payload.extend([self.tl0, of.tid << 6 | u8::from(sync) << 5 | self.key]);
         match (first, of.keyframe) {
+            (true, true) if self.encrypted => {
+                payload.extend([0x10, 0x5c, 0x5c, 0x5c, 0x5c, 0x5c, 0x5c, 0x5c, 0x5c, 0x5c]);
+            }
             (true, true) => {
                 payload.extend([0x10, 0x02, 0x00, 0x9d, 0x01, 0x2a]);
                 payload.extend(self.width.to_le_bytes());

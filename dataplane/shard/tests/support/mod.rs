@@ -8,17 +8,27 @@
     reason = "each test uses a part of it"
 )]
 
+pub mod browser;
+pub mod conference;
 mod life;
+pub mod link;
 pub mod media;
+pub mod nack;
 pub mod oracle;
 pub mod peer;
+pub mod tap;
+mod vp8_order;
+mod wide;
 pub mod world;
 
 use std::time::Duration;
 
+pub use browser::{Browser, Watched};
+pub use conference::{Conference, Scene};
+pub use link::{Bottleneck, Bursts, Link};
 pub use media::{AudioSource, VideoLayer, VideoSource};
 pub use peer::{Peer, Received};
-pub use world::{Link, Subscribed, World};
+pub use world::{Subscribed, World};
 
 pub const MS: Duration = Duration::from_millis(1);
 pub const SECOND: Duration = Duration::from_secs(1);

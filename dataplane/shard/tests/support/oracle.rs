@@ -36,6 +36,9 @@ pub struct Descriptor {
     pub id: u16,
     pub tl0: u8,
     pub key: u8,
+    pub tid: u8,
+    /// Made from nothing but base layer frames.
+    pub sync: bool,
 }
 
 /// Reads a payload that the simulation's encoder made and the shard has rewritten.
@@ -53,6 +56,8 @@ pub fn read(payload: &[u8]) -> (Descriptor, Identity) {
         id,
         tl0: payload[rest],
         key: payload[rest + 1] & 0x1f,
+        tid: payload[rest + 1] >> 6,
+        sync: payload[rest + 1] & 0x20 != 0,
     };
     let frame = &payload[rest + 2..];
     let skip = match (start, frame[0] & 1) {
@@ -313,5 +318,8 @@ pub fn check_world(world: &World) {
             );
         }
     }
-    assert!(world.buffers_out() <= 1500 + 1024, "the history is bounded");
+    assert!(
+        world.buffers_out() <= world.history_packets_max + 1024,
+        "the history is bounded"
+    );
 }

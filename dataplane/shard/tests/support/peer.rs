@@ -1,7 +1,7 @@
 //! One participant: its end of ICE and SRTP, what it publishes, and everything that reached it.
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use weir_shard::{IceCredentials, MasterKey, Profile, TransportId};
 use weir_srtp::{Receiver, Sender};
@@ -11,7 +11,9 @@ use weir_wire::rtp::{self, Packet};
 use weir_wire::stun::{BindingRequest, Key, Role, TransactionId};
 use weir_wire::{ExtSeq, Kind, RtpTime, Seq};
 
+use super::browser::{Browser, Say};
 use super::media::{AudioSource, Plain, VideoSource};
+use super::tap::Tap;
 
 /// A media packet as it reached a participant.
 #[derive(Clone, Debug)]
@@ -26,6 +28,28 @@ pub struct Received {
     pub payload: Vec<u8>,
     /// As it was on the wire.
     pub sealed: Vec<u8>,
+}
+
+impl Received {
+    /// Reads a decrypted packet.
+    pub fn parse(plain: &[u8], sealed: Vec<u8>, at: Instant) -> Self {
+        let packet = Packet::parse(plain).expect("the focus sends good RTP");
+        let header = packet.header();
+        Self {
+            at,
+            ssrc: header.ssrc,
+            seq: header.sequence_number.0,
+            timestamp: header.timestamp.0,
+            marker: header.marker,
+            payload_type: header.payload_type,
+            extensions: packet
+                .extensions()
+                .map(|of| (of.id, of.data.to_vec()))
+                .collect(),
+            payload: packet.payload().to_vec(),
+            sealed,
+        }
+    }
 }
 
 /// Transport-wide numbers, and when they arrived in microseconds.
@@ -52,6 +76,12 @@ pub struct Peer {
     pub video: Vec<VideoSource>,
     pub audio: Vec<AudioSource>,
     pub received: Vec<Received>,
+    /// Set for those that receive as browsers do.
+    pub browser: Option<Browser>,
+    /// What left the shard for it.
+    pub tap: Option<Tap>,
+    /// What it asked for again: when, of which SSRC, which numbers.
+    pub asked: Vec<(Instant, u32, Vec<u16>)>,
     pub told: Told,
     pub plis_answered: usize,
     pub nacks_answered: usize,
@@ -95,6 +125,9 @@ impl Peer {
             video: Vec::new(),
             audio: Vec::new(),
             received: Vec::new(),
+            browser: None,
+            tap: None,
+            asked: Vec::new(),
             told: Told::default(),
             plis_answered: 0,
             nacks_answered: 0,
@@ -203,8 +236,13 @@ impl Peer {
         out
     }
 
-    /// Takes a datagram from the focus.
-    pub fn receive(&mut self, mut datagram: Vec<u8>, now: Instant) {
+    /// Takes a datagram from the focus; returns what to say to it at once.
+    pub fn receive(
+        &mut self,
+        mut datagram: Vec<u8>,
+        since_start: Duration,
+        now: Instant,
+    ) -> Vec<Say> {
         match Kind::of(&datagram) {
             Kind::Stun => self.answers.push(datagram),
             Kind::Rtcp => {
@@ -214,12 +252,13 @@ impl Peer {
                     Err(error) => assert_eq!(error, weir_srtp::Error::Replayed),
                 }
             }
-            Kind::Rtp => self.note_rtp(datagram, now),
+            Kind::Rtp => return self.note_rtp(datagram, since_start, now),
             _ => self.plain.push(datagram),
         }
+        Vec::new()
     }
 
-    fn note_rtp(&mut self, mut datagram: Vec<u8>, now: Instant) {
+    fn note_rtp(&mut self, mut datagram: Vec<u8>, since_start: Duration, now: Instant) -> Vec<Say> {
         let sealed = datagram.clone();
         let Ok(unprotected) = self.receiver.unprotect_rtp(&mut datagram) else {
             // A duplicate of the network or a resend of what did arrive; it still has to be the same as the first.
@@ -233,24 +272,16 @@ impl Peer {
                 same.is_none_or(|of| of.sealed == sealed),
                 "one number, two contents"
             );
-            return;
+            return Vec::new();
         };
-        let packet = Packet::parse(&datagram[..unprotected.len]).expect("the focus sends good RTP");
-        let header = packet.header();
-        self.received.push(Received {
-            at: now,
-            ssrc: header.ssrc,
-            seq: header.sequence_number.0,
-            timestamp: header.timestamp.0,
-            marker: header.marker,
-            payload_type: header.payload_type,
-            extensions: packet
-                .extensions()
-                .map(|of| (of.id, of.data.to_vec()))
-                .collect(),
-            payload: packet.payload().to_vec(),
-            sealed,
-        });
+        let packet = Received::parse(&datagram[..unprotected.len], sealed, now);
+        let Some(browser) = &mut self.browser else {
+            self.received.push(packet);
+            return Vec::new();
+        };
+        let (new, say) = browser.receive(packet, since_start, now);
+        self.received.extend(new);
+        say
     }
 
     fn note_rtcp(&mut self, plain: &[u8], now: Instant) {

@@ -10,28 +10,12 @@ use weir_shard::{
     MediaKind, Purpose, ReceiveBuffer, Shard, Size, Subscribe, SubscriptionId, TrackId,
 };
 
+use super::browser::{Browser, Pictures, Sound};
+use super::link::{Link, Way};
 use super::media::{AudioSource, Plain, VideoSource};
 use super::peer::{PROFILE, Peer, credentials, keys};
+use super::tap::Tap;
 use super::{MS, Rng, SECOND};
-
-/// How the network treats datagrams, in each direction.
-#[derive(Clone, Copy, Debug)]
-pub struct Link {
-    pub delay: Duration,
-    /// Added at random: reorders.
-    pub jitter: Duration,
-    pub loss_per_mille: u64,
-    pub duplicate_per_mille: u64,
-}
-
-impl Link {
-    pub const PERFECT: Self = Self {
-        delay: MS,
-        jitter: Duration::ZERO,
-        loss_per_mille: 0,
-        duplicate_per_mille: 0,
-    };
-}
 
 /// A subscription as the test made it.
 #[derive(Clone, Copy, Debug)]
@@ -64,6 +48,19 @@ pub(super) enum InFlight {
     AskAgain {
         peer: usize,
     },
+    Browse {
+        peer: usize,
+    },
+}
+
+/// One participant's way to the focus and back.
+#[derive(Clone, Debug, Default)]
+pub struct Ways {
+    pub up: Way,
+    pub down: Way,
+    /// Instead of the world's.
+    pub up_link: Option<Link>,
+    pub down_link: Option<Link>,
 }
 
 pub struct World {
@@ -73,6 +70,8 @@ pub struct World {
     pub counters: Arc<Counters>,
     pub rng: Rng,
     pub peers: Vec<Peer>,
+    /// By participant.
+    pub ways: Vec<Ways>,
     pub up: Link,
     pub down: Link,
     pub events: Vec<Event>,
@@ -89,13 +88,18 @@ pub struct World {
     queue: BTreeMap<(Instant, u64), InFlight>,
     order: u64,
     buffers: Vec<ReceiveBuffer>,
+    pub history_packets_max: usize,
     buffers_out: BTreeSet<u16>,
 }
 
-/// Buffers of the runtime; the shard's bound is below it.
-pub const BUFFERS: u16 = 3000;
+/// Between the SSRC of a subscription and that of its retransmissions.
+pub const RTX: u32 = 0x0800_0000;
+
+/// Buffers of the runtime besides those of the history; the shard's bound is below it.
+pub const BUFFERS: usize = 1500;
 
 impl World {
+    /// A world with little room.
     pub fn new(seed: u64) -> Self {
         Self::with(seed, |_| {})
     }
@@ -106,14 +110,15 @@ impl World {
         let counters = Arc::new(Counters::default());
         let mut config = Config {
             seed,
-            transports_max: 16,
+            transports_max: 32,
             tracks_max: 64,
-            subscriptions_max: 256,
+            subscriptions_max: 512,
             history_packets_max: 1500,
             send_buffers: 256,
             ..Config::default()
         };
         configure(&mut config);
+        let history_packets_max = config.history_packets_max;
         Self {
             start,
             now: start,
@@ -121,6 +126,7 @@ impl World {
             counters,
             rng: Rng::new(seed),
             peers: Vec::new(),
+            ways: vec![Ways::default(); 64],
             up: Link::PERFECT,
             down: Link::PERFECT,
             events: Vec::new(),
@@ -132,7 +138,10 @@ impl World {
             nacks: false,
             queue: BTreeMap::new(),
             order: 0,
-            buffers: (0..BUFFERS).map(ReceiveBuffer::new).collect(),
+            buffers: (0..history_packets_max + BUFFERS)
+                .map(|id| ReceiveBuffer::new(id as u16))
+                .collect(),
+            history_packets_max,
             buffers_out: BTreeSet::new(),
         }
     }
@@ -174,6 +183,14 @@ impl World {
             local,
             remote,
         });
+    }
+
+    /// From now on the participant receives as a browser does.
+    pub fn browse(&mut self, peer: usize) {
+        self.peers[peer].browser = Some(Browser::new(self.rng.next()));
+        self.peers[peer].tap = Some(Tap::new(self.peers[peer].number));
+        let first = MS * self.rng.below(20) as u32;
+        self.schedule(first, InFlight::Browse { peer });
     }
 
     /// The numbers of a publisher's media sections.
@@ -287,13 +304,14 @@ impl World {
         id: SubscriptionId,
         ssrc: u32,
     ) -> Subscribed {
+        let rtx_ssrc = self.expect_media(peer, track, ssrc);
         self.command(Command::Subscribe(Subscribe {
             id,
             transport: self.peers[peer].id,
             track: TrackId(track.into()),
             mid: "s7".into(),
             ssrc,
-            rtx_ssrc: None,
+            rtx_ssrc,
             cname: format!("publisher-of-{track}"),
             codecs: [(Codec::Vp8, 100, 90_000), (Codec::Opus, 109, 48_000)]
                 .map(|(codec, payload_type, clock_rate)| CodecMapping {
@@ -313,6 +331,36 @@ impl World {
             ssrc,
             mid: "s7",
         }
+    }
+
+    /// Makes a browser ready to receive a track, and says on which SSRC it takes retransmissions.
+    fn expect_media(&mut self, peer: usize, track: u8, ssrc: u32) -> Option<u32> {
+        let sound = self
+            .peers
+            .iter()
+            .flat_map(|of| &of.audio)
+            .any(|of| of.track == track);
+        let browser = self.peers[peer].browser.as_mut()?;
+        if sound {
+            browser.sounds.insert(ssrc, Sound::default());
+            return None;
+        }
+        browser.pictures.insert(ssrc, Pictures::default());
+        let rtx_ssrc = browser.takes_rtx.then_some(ssrc ^ RTX)?;
+        browser.rtx.insert(rtx_ssrc, ssrc);
+        Some(rtx_ssrc)
+    }
+
+    /// What a participant saw of a video subscription.
+    pub fn pictures(&self, of: Subscribed) -> &Pictures {
+        let browser = self.peers[of.peer].browser.as_ref().expect("it browses");
+        &browser.pictures[&of.ssrc]
+    }
+
+    /// What a participant heard of an audio subscription.
+    pub fn sound(&self, of: Subscribed) -> &Sound {
+        let browser = self.peers[of.peer].browser.as_ref().expect("it browses");
+        &browser.sounds[&of.ssrc]
     }
 
     pub fn want(&mut self, of: Subscribed, wanted: Option<Size>) {
@@ -349,29 +397,33 @@ impl World {
 
     /// Sends media over the network.
     pub fn send(&mut self, peer: usize, mid: &str, plain: &Plain) {
-        let (now, address) = (self.now, self.peers[peer].address);
-        let bytes = self.peers[peer].seal(mid, plain, now);
-        self.over(self.up, |bytes| InFlight::ToShard(address, bytes), bytes);
+        let bytes = self.peers[peer].seal(mid, plain, self.now);
+        self.send_sealed(peer, bytes);
     }
 
-    /// Sends RTCP over the network.
+    /// Sends a datagram of a participant over the network.
     pub fn send_sealed(&mut self, peer: usize, bytes: Vec<u8>) {
-        let address = self.peers[peer].address;
-        self.over(self.up, |bytes| InFlight::ToShard(address, bytes), bytes);
+        let (address, ways) = (self.peers[peer].address, &mut self.ways[peer]);
+        let link = ways.up_link.unwrap_or(self.up);
+        for after in ways.up.carry(&link, bytes.len(), &mut self.rng, self.now) {
+            self.schedule(after, InFlight::ToShard(address, bytes.clone()));
+        }
     }
 
-    pub(super) fn over(&mut self, link: Link, wrap: impl Fn(Vec<u8>) -> InFlight, bytes: Vec<u8>) {
-        let copies = if self.rng.chance(link.duplicate_per_mille) {
-            2
-        } else {
-            1
-        };
-        for _ in 0..copies {
-            if self.rng.chance(link.loss_per_mille) {
-                continue;
-            }
-            let jitter = Duration::from_micros(self.rng.below(link.jitter.as_micros() as u64 + 1));
-            self.schedule(link.delay + jitter, wrap(bytes.clone()));
+    /// Sends a datagram of the focus over the network.
+    fn send_down(&mut self, peer: usize, bytes: Vec<u8>) {
+        let ways = &mut self.ways[peer];
+        let (up, down) = (
+            ways.up_link.unwrap_or(self.up),
+            ways.down_link.unwrap_or(self.down),
+        );
+        self.worst_jitter = self.worst_jitter.max(down.spread()).max(up.spread());
+        self.lossless_down &= down.is_lossless();
+        if let Some(tap) = &mut self.peers[peer].tap {
+            tap.note(&bytes, self.now);
+        }
+        for after in ways.down.carry(&down, bytes.len(), &mut self.rng, self.now) {
+            self.schedule(after, InFlight::ToPeer(peer, bytes.clone()));
         }
     }
 
@@ -428,10 +480,8 @@ impl World {
                 .iter()
                 .position(|peer| peer.address == transmit.remote)
             {
-                self.worst_jitter = self.worst_jitter.max(self.down.jitter).max(self.up.jitter);
-                self.lossless_down &= self.down.loss_per_mille == 0;
                 for bytes in datagrams {
-                    self.over(self.down, |bytes| InFlight::ToPeer(peer, bytes), bytes);
+                    self.send_down(peer, bytes);
                 }
             }
             self.shard.handle_sent(transmit.buffer);
