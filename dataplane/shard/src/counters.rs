@@ -118,6 +118,8 @@ counters! {
     padding_removed => "weir_shard_padding_removed_total";
     /// Changes of who speaks that were told.
     speakers_told => "weir_shard_speakers_told_total";
+    /// Changes of which layers of a track anybody needs that were told.
+    layers_in_use_told => "weir_shard_layers_in_use_told_total";
     /// Commands that named something the shard does not have.
     unknown_ids => "weir_shard_unknown_ids_total";
     /// Commands refused because a table was full or the id was taken.
@@ -162,7 +164,6 @@ impl Counters {
         self.withheld[reason as usize].get()
     }
 
-    #[allow(dead_code, reason = "set when subscriptions are looked at")]
     pub(crate) fn set_by_reason(&self, reason: Reason, subscriptions: u64) {
         self.reasons[reason as usize].set(subscriptions);
     }

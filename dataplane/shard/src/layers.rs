@@ -183,7 +183,7 @@ pub(crate) fn choose(layers: &LayerStates, wanted: Option<Size>) -> Option<Targe
 }
 
 /// The live layers and how many they are, lowest quality first: by size where all sizes are known, else against the order of SDP.
-fn ascending(layers: &LayerStates) -> ([usize; LAYERS_MAX], usize) {
+pub(crate) fn ascending(layers: &LayerStates) -> ([usize; LAYERS_MAX], usize) {
     let mut order = [0; LAYERS_MAX];
     let mut live = 0;
     for index in (0..LAYERS_MAX).rev().filter(|index| layers[*index].live) {

@@ -161,6 +161,10 @@ pub const LAYER_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 /// has been sent yet.
 pub const KEYFRAME_LATE_PACKETS: u64 = 3;
 
+/// A layer that nobody has needed for this long may be paused. Shorter lets layers come and go while somebody resizes a
+/// window, longer wastes the publisher's way up.
+pub const LAYER_UNUSED: Duration = Duration::from_secs(5);
+
 /// A switch whose timestamp would go back by more than this is refused and another keyframe asked for.
 pub const TIMESTAMP_REGRESSION: Duration = Duration::from_millis(50);
 
@@ -216,6 +220,10 @@ pub const FEEDBACK_PACKETS_MAX: usize = 400;
 
 /// Receiver and sender reports go out this often while packets flow.
 pub const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What subscribers get, why, and which layers are needed is looked at this often while anything moves. Shorter costs events,
+/// longer lets a person wait for an answer.
+pub const STATUS_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Timers are looked at no more often than this: finer costs wake-ups, coarser delays NACKs.
 pub const TICK: Duration = Duration::from_millis(5);

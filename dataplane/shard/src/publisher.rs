@@ -7,7 +7,7 @@ use weir_wire::vp8::PictureId;
 
 use crate::command::AddTrack;
 use crate::history::History;
-use crate::ids::{CodecMapping, ConferenceId, MediaKind, Purpose, Size, TrackId};
+use crate::ids::{CodecMapping, ConferenceId, LayerSet, MediaKind, Purpose, Size, TrackId};
 use crate::keyframe::KeyframeRequests;
 use crate::layers::{LayerState, LayerStates, Rates, Sublayer};
 use crate::limits::{
@@ -54,6 +54,8 @@ pub(crate) struct Layer {
     /// The table index of the source that feeds it.
     pub(crate) source: Option<u32>,
     pub(crate) last_arrival: Option<Instant>,
+    /// When a subscriber last needed it.
+    pub(crate) needed: Instant,
     /// From the last keyframe; by spatial layer.
     pub(crate) sizes: [Option<Size>; SPATIAL_LAYERS_MAX],
 }
@@ -88,6 +90,8 @@ pub(crate) struct Track {
     /// Table indices.
     pub(crate) subscriptions: Vec<u32>,
     pub(crate) layers_checked: Instant,
+    /// The layers that control was told to be in use; all, as long as nothing was told.
+    pub(crate) told_in_use: LayerSet,
 }
 
 impl Track {
@@ -98,6 +102,7 @@ impl Track {
                 rid: Tag::new(rid.as_bytes())?,
                 source: None,
                 last_arrival: None,
+                needed: now,
                 sizes: [None; SPATIAL_LAYERS_MAX],
             })
         };
@@ -109,6 +114,7 @@ impl Track {
                 .collect::<Option<Vec<_>>>()?,
             _ => return None,
         };
+        let told_in_use = (0..layers.len()).fold(LayerSet::default(), LayerSet::with);
         Some(Self {
             id: add.track,
             transport,
@@ -124,6 +130,7 @@ impl Track {
             muted: false,
             subscriptions: Vec::new(),
             layers_checked: now,
+            told_in_use,
         })
     }
 

@@ -13,6 +13,7 @@ mod bind;
 mod commands;
 mod egress;
 mod forward;
+mod look;
 mod media;
 mod receive;
 mod reports;
@@ -75,6 +76,8 @@ pub struct Shard {
     keyframes_wanted: Vec<u32>,
     scratch: Box<[u8; egress::SCRATCH_BYTES]>,
 
+    /// When subscriptions and layers are looked at next.
+    look_at: Option<Instant>,
     wakeup: Option<Instant>,
     last_tick: Instant,
 }
@@ -115,6 +118,7 @@ impl Shard {
             events: VecDeque::with_capacity(EVENTS_MAX),
             keyframes_wanted: Vec::with_capacity(KEYFRAMES_WANTED_MAX),
             scratch: Box::new([0; egress::SCRATCH_BYTES]),
+            look_at: None,
             wakeup: None,
             last_tick: now,
         }
@@ -132,6 +136,7 @@ impl Shard {
     /// Does what control asks for.
     pub fn handle_command(&mut self, command: Command, now: Instant) {
         self.command(command, now);
+        self.look_soon(now);
         self.counters.transports.set(self.transports.len() as u64);
         self.counters.tracks.set(self.tracks.len() as u64);
         self.counters

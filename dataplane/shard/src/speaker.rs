@@ -158,7 +158,6 @@ impl Voices {
     }
 
     /// Whether a microphone is left out now.
-    #[cfg(test)]
     pub(crate) fn is_left_out(&self, place: u32) -> bool {
         self.voices.get(place).is_some_and(|voice| !voice.flows)
     }

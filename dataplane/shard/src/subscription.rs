@@ -12,6 +12,7 @@ use crate::publisher::{SourceId, Tag};
 use crate::reason::Limit;
 use crate::rewriter::Rewriter;
 use crate::sent::SentRing;
+use crate::status::SubscriptionStatus;
 
 /// What a subscription's streams start with.
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +39,6 @@ pub(crate) struct Subscription {
     /// What it should get; `None` is nothing.
     pub(crate) target: Option<Target>,
     /// Why it is not what was asked for.
-    #[allow(dead_code, reason = "read by the status that is told")]
     pub(crate) limit: Limit,
     pub(crate) rewriter: Rewriter,
     /// The spurt of the voice that the numbers are made for.
@@ -53,6 +53,8 @@ pub(crate) struct Subscription {
     pub(crate) packets: u32,
     pub(crate) octets: u32,
     pub(crate) reports: ReportState,
+    /// What control was told of it.
+    pub(crate) told: Option<SubscriptionStatus>,
 }
 
 /// The stream of a subscription's retransmissions (RFC 4588 §4, SSRC multiplexing).
@@ -114,6 +116,7 @@ impl Subscription {
             packets: 0,
             octets: 0,
             reports: ReportState::default(),
+            told: None,
         })
     }
 

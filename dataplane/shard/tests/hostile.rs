@@ -191,12 +191,10 @@ trait CloneIds {
 impl CloneIds for Vec<Event> {
     fn clone_ids(&self) -> Vec<u32> {
         self.iter()
-            .map(|event| {
-                if let Event::ConsentLost { id } = event {
-                    id.0
-                } else {
-                    panic!("{event:?}")
-                }
+            .filter_map(|event| match event {
+                Event::ConsentLost { id } => Some(id.0),
+                Event::SubscriptionStatus { .. } => None,
+                other => panic!("{other:?}"),
             })
             .collect()
     }

@@ -342,6 +342,7 @@ impl Shard {
             of.subscriptions.push(index);
         }
         self.choose_layer(index, now);
+        self.look_at_layers(track, now);
     }
 
     /// Whether the subscriber is already sent something under this SSRC: two streams of one number break the cipher.
@@ -379,7 +380,9 @@ impl Shard {
             return;
         };
         subscription.wanted = wanted;
+        let track = subscription.track;
         self.choose_layer(index, now);
+        self.look_at_layers(track, now);
     }
 
     fn unsubscribe(&mut self, id: SubscriptionId) {

@@ -369,6 +369,7 @@ impl Shard {
             || now.saturating_duration_since(track.layers_checked) >= LAYER_CHECK_INTERVAL;
         due.into_iter().flatten().for_each(|at| self.wake_at(at));
         self.report_soon(track_index, now);
+        self.look_soon(now);
         if look {
             self.choose_layers(track_index, now);
         }

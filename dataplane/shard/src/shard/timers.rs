@@ -17,6 +17,7 @@ impl Shard {
             self.source_timers(index, now);
         }
         self.speakers_when_due(now);
+        self.look_when_due(now);
         self.count_waiting();
     }
 
