@@ -102,8 +102,6 @@ counters! {
     nacks_received => "weir_shard_nacked_packets_received_total";
     /// Packets sent again.
     resends => "weir_shard_resends_total";
-    /// Reported packets that were not sent again: too old, too often, too soon.
-    resends_refused => "weir_shard_resends_refused_total";
     /// Sequence numbers that the focus reported missing to publishers.
     nacks_sent => "weir_shard_nacked_packets_sent_total";
     /// Video subscriptions that began to flow.
@@ -142,6 +140,19 @@ impl Counters {
     /// Counts a drop.
     pub fn count_drop(&self, reason: DropReason) {
         self.drops[reason as usize].add(1);
+    }
+
+    /// Reported packets that were not sent again, for any reason.
+    pub fn resends_refused(&self) -> u64 {
+        let reasons = [
+            DropReason::ResendTooSoon,
+            DropReason::ResendTooOften,
+            DropReason::ResendTooOld,
+            DropReason::ResendUnknown,
+            DropReason::ResendUseless,
+            DropReason::ResendsFull,
+        ];
+        reasons.map(|reason| self.dropped(reason)).iter().sum()
     }
 
     /// How often something was dropped for `reason`.
@@ -248,6 +259,18 @@ drops! {
     NotReady, Numbered => "not_ready";
     /// Larger than a datagram may be.
     TooLarge, Numbered => "too_large";
+    /// A packet is not sent again: it went out a moment ago.
+    ResendTooSoon, Numbered => "resend_too_soon";
+    /// A packet is not sent again: that was done often enough. A keyframe is asked for instead.
+    ResendTooOften, Numbered => "resend_too_often";
+    /// A packet is not sent again: it is too old. A keyframe is asked for instead.
+    ResendTooOld, Numbered => "resend_too_old";
+    /// A packet is not sent again: it never went out. It is lost on the way from the publisher, too, or never existed.
+    ResendUnknown, Numbered => "resend_unknown";
+    /// A packet is not sent again: a keyframe went out since, or is awaited.
+    ResendUseless, Numbered => "resend_useless";
+    /// More resends to one transport than one batch may hold.
+    ResendsFull, Numbered => "resends_full";
     /// Protection failed.
     Protect, Numbered => "protect";
 }

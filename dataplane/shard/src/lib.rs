@@ -31,6 +31,7 @@ mod publisher;
 mod reason;
 mod reports;
 mod rewriter;
+mod round_trip;
 mod sent;
 mod shard;
 mod speaker;

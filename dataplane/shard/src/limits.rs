@@ -25,9 +25,8 @@ pub const SEND_BUFFERS: usize = 1024;
 /// More survives longer round trips, less leaves lost packets to keyframes.
 pub const HISTORY_PACKETS_MAX: usize = 8192;
 
-/// What a video subscription remembers of what it sent: 512 × 48 bytes, 2.5 s at 1.7 Mb/s. Nothing older is worth
-/// sending again: a decoder has given up on it.
-pub const SENT_VIDEO_PACKETS: usize = 512;
+/// What a video subscription remembers of what it sent: 1024 × 14 bytes, as many packets as the history of a layer has.
+pub const SENT_VIDEO_PACKETS: usize = 1024;
 
 /// The same for audio: 1.3 s of 20 ms.
 pub const SENT_AUDIO_PACKETS: usize = 64;
@@ -55,7 +54,7 @@ pub const TRANSPORTS_MAX: usize = 4096;
 /// Tracks of one shard: camera, microphone, screen and its sound of every transport.
 pub const TRACKS_MAX: usize = 4 * TRANSPORTS_MAX;
 
-/// Subscriptions of one shard: 512 participants that see 64 tracks each. One costs about 25 KiB, most of it the ring of
+/// Subscriptions of one shard: 512 participants that see 64 tracks each. One costs about 15 KiB, most of it the ring of
 /// what was sent.
 pub const SUBSCRIPTIONS_MAX: usize = 32 * 1024;
 
@@ -180,6 +179,17 @@ pub const KEYFRAME_INTERVAL: Duration = Duration::from_millis(500);
 /// The same for the lowest layer: its keyframes are small, and it is what everyone falls back to.
 pub const KEYFRAME_INTERVAL_LOWEST: Duration = Duration::from_millis(200);
 
+/// Nothing is sent again to a subscriber that asked for a keyframe for this long: the keyframe makes it useless. When the
+/// keyframe takes longer, what is missing may come first after all.
+pub const KEYFRAME_AWAITED: Duration = Duration::from_millis(250);
+
+/// A keyframe request that comes within a round trip and this time after a keyframe went out is answered by that keyframe: its
+/// last packets and their decoding take longer than its first one.
+pub const KEYFRAME_DECODED: Duration = Duration::from_millis(50);
+
+/// Longer round trips are not believed there: a request that is ignored is repeated only after some 200 ms.
+pub const KEYFRAME_ON_ITS_WAY_MAX: Duration = Duration::from_millis(250);
+
 // ── Retransmission ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 /// A packet is not sent again sooner than this after the last time, even if the round trip is shorter.
@@ -197,17 +207,48 @@ pub const NACK_LIST_MAX: usize = 250;
 /// Resends of one transport in one batch, so that a flood of NACKs costs no more than a burst.
 pub const RESENDS_PER_BATCH: u32 = 64;
 
-/// A hole in a publisher's numbers is reported missing after this time; packets that merely changed places have come by then.
-pub const NACK_REORDER: Duration = Duration::from_millis(10);
+/// The first packet of a picture subscription is sent again this often: who does not get it, cannot know that it lacks it, and
+/// waits for the next keyframe. More only costs a packet.
+pub const OPENING_REPEATS: u8 = 2;
 
-/// And reported again each such interval.
-pub const NACK_RETRY: Duration = Duration::from_millis(100);
+/// In such intervals: long enough to outlive a short burst of losses, and much shorter than a decoder's patience (200 ms).
+pub const OPENING_REPEAT_INTERVAL: Duration = Duration::from_millis(15);
+
+/// First packets that wait to be sent again, of all subscriptions; those that begin when it is full go without.
+pub const OPENINGS_MAX: usize = 1024;
+
+/// Padding that makes a datagram as long as the run before it. Encoders cut a frame into packets that differ by a byte or
+/// two; more would be paid for with bandwidth.
+pub const RUN_PADDING_MAX: usize = 3;
+
+/// A hole in a publisher's numbers is reported missing after this time, or after a quarter of the round trip; packets that
+/// merely changed places have come by then.
+pub const NACK_REORDER_MIN: Duration = Duration::from_millis(10);
+
+/// But not later than this: on a long way each millisecond is missed, and a report too many costs one packet.
+pub const NACK_REORDER_MAX: Duration = Duration::from_millis(20);
+
+/// And reported again after 1.1 times what an answer takes, and this. Chromium does not repeat a packet again within 5 ms and
+/// its idea of the round trip: a report that comes a moment before would be lost, and another round trip with it.
+pub const NACK_RETRY_SLACK: Duration = Duration::from_millis(10);
 
 /// At most this often.
 pub const NACK_TRIES_MAX: u8 = 10;
 
 /// And until it is this old.
 pub const NACK_AGE_MAX: Duration = Duration::from_secs(1);
+
+// ── Round trips ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/// What is assumed before the first report.
+pub const ROUND_TRIP_DEFAULT: Duration = Duration::from_millis(100);
+
+/// Longer ones are not believed.
+pub const ROUND_TRIP_MAX: Duration = Duration::from_secs(5);
+
+/// The shortest round trip is of at least this time and of at most twice this: shorter takes a queue for the way, longer is
+/// late to see that the way has become longer.
+pub const ROUND_TRIP_WINDOW: Duration = Duration::from_secs(10);
 
 // ── Reports ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 

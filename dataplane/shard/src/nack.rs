@@ -1,16 +1,23 @@
 //! Missing numbers of a publisher's source: when to report them, how often, until when.
+//!
+//! How long to wait for an answer is learned from the answers: the time from the first report of a hole to the packet that
+//! fills it holds all that there is, the network, the publisher's pacer and its own patience.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use weir_wire::ExtSeq;
 
-use crate::limits::{NACK_AGE_MAX, NACK_LIST_MAX, NACK_REORDER, NACK_RETRY, NACK_TRIES_MAX};
+use crate::limits::{
+    NACK_AGE_MAX, NACK_LIST_MAX, NACK_REORDER_MAX, NACK_REORDER_MIN, NACK_RETRY_SLACK,
+    NACK_TRIES_MAX, ROUND_TRIP_DEFAULT,
+};
 
 #[derive(Clone, Copy, Debug)]
 struct Hole {
     seq: ExtSeq,
     since: Instant,
     due: Instant,
+    reported: Option<Instant>,
     tries: u8,
 }
 
@@ -18,6 +25,8 @@ struct Hole {
 #[derive(Debug)]
 pub(crate) struct Missing {
     holes: Vec<Hole>,
+    /// How long a publisher takes to answer, smoothed.
+    answer: Option<Duration>,
 }
 
 /// There are so many holes that a keyframe costs less.
@@ -28,14 +37,16 @@ impl Missing {
     pub(crate) fn new() -> Self {
         Self {
             holes: Vec::with_capacity(NACK_LIST_MAX),
+            answer: None,
         }
     }
 
-    /// Notes the numbers after `newest` and before `seq`.
+    /// Notes the numbers after `newest` and before `seq`; `rtt` is the publisher's round trip, where known.
     pub(crate) fn note(
         &mut self,
         newest: ExtSeq,
         seq: ExtSeq,
+        rtt: Option<Duration>,
         now: Instant,
     ) -> Result<(), TooMany> {
         let holes = seq.0.saturating_sub(newest.0 + 1);
@@ -43,11 +54,13 @@ impl Missing {
             self.holes.clear();
             return Err(TooMany);
         }
+        let reorder = rtt.map_or(NACK_REORDER_MIN, |rtt| rtt / 4);
         for number in newest.0 + 1..seq.0 {
             self.holes.push(Hole {
                 seq: ExtSeq(number),
                 since: now,
-                due: now + NACK_REORDER,
+                due: now + reorder.clamp(NACK_REORDER_MIN, NACK_REORDER_MAX),
+                reported: None,
                 tries: 0,
             });
         }
@@ -55,9 +68,15 @@ impl Missing {
     }
 
     /// A late packet fills its hole.
-    pub(crate) fn fill(&mut self, seq: ExtSeq) {
-        if let Some(at) = self.holes.iter().position(|hole| hole.seq == seq) {
-            self.holes.remove(at);
+    pub(crate) fn fill(&mut self, seq: ExtSeq, now: Instant) {
+        let Some(at) = self.holes.iter().position(|hole| hole.seq == seq) else {
+            return;
+        };
+        let hole = self.holes.remove(at);
+        // Of two reports it is not known which one was answered (Karn).
+        if let (Some(reported), 1) = (hole.reported, hole.tries) {
+            let took = now.saturating_duration_since(reported);
+            self.answer = Some(self.answer.map_or(took, |of| (of * 7 + took) / 8));
         }
     }
 
@@ -66,21 +85,43 @@ impl Missing {
         self.holes.clear();
     }
 
-    /// Calls `report` with each number that is due, in order, and gives up on those that are too old.
-    pub(crate) fn take_due(&mut self, now: Instant, mut report: impl FnMut(ExtSeq)) {
+    /// Forgets what is before a keyframe: whoever lacks it goes on from there.
+    pub(crate) fn clear_before(&mut self, keyframe: ExtSeq) {
+        self.holes.retain(|hole| hole.seq >= keyframe);
+    }
+
+    /// How long after a report the same hole is reported again.
+    fn retry(&self, rtt: Option<Duration>) -> Duration {
+        let answer = self.answer.or(rtt).unwrap_or(ROUND_TRIP_DEFAULT);
+        answer * 11 / 10 + NACK_RETRY_SLACK
+    }
+
+    /// Calls `report` with each number that is due, in order, and gives up on those that are too old: the newest of them.
+    pub(crate) fn take_due(
+        &mut self,
+        rtt: Option<Duration>,
+        now: Instant,
+        mut report: impl FnMut(ExtSeq),
+    ) -> Option<ExtSeq> {
+        let retry = self.retry(rtt);
+        let mut given_up = None;
         self.holes.retain_mut(|hole| {
+            let is_due = hole.due <= now;
             if now.saturating_duration_since(hole.since) >= NACK_AGE_MAX
-                || hole.tries >= NACK_TRIES_MAX
+                || (is_due && hole.tries >= NACK_TRIES_MAX)
             {
+                given_up = given_up.max(Some(hole.seq));
                 return false;
             }
-            if hole.due <= now {
+            if is_due {
                 hole.tries += 1;
-                hole.due = now + NACK_RETRY;
+                hole.due = now + retry;
+                hole.reported = Some(now);
                 report(hole.seq);
             }
             true
         });
+        given_up
     }
 
     /// When the next number is due.
@@ -92,53 +133,108 @@ impl Missing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     const MS: Duration = Duration::from_millis(1);
 
-    fn due(missing: &mut Missing, now: Instant) -> Vec<u64> {
+    fn due(missing: &mut Missing, rtt: Option<Duration>, now: Instant) -> Vec<u64> {
         let mut seqs = Vec::new();
-        missing.take_due(now, |seq| seqs.push(seq.0));
+        missing.take_due(rtt, now, |seq| seqs.push(seq.0));
         seqs
+    }
+
+    fn note(missing: &mut Missing, newest: u64, seq: u64, rtt: Option<Duration>, at: Instant) {
+        let noted = missing.note(ExtSeq(newest), ExtSeq(seq), rtt, at);
+        assert_eq!(noted, Ok(()));
     }
 
     #[test]
     fn reports_after_the_reorder_allowance_and_again_until_filled() {
         let start = Instant::now();
         let mut missing = Missing::new();
-        missing.note(ExtSeq(10), ExtSeq(14), start).unwrap();
-        assert_eq!(due(&mut missing, start + 9 * MS), []);
-        missing.fill(ExtSeq(12));
-        assert_eq!(due(&mut missing, start + 10 * MS), [11, 13]);
-        assert_eq!(due(&mut missing, start + 109 * MS), []);
-        assert_eq!(due(&mut missing, start + 110 * MS), [11, 13]);
-        missing.fill(ExtSeq(11));
-        missing.fill(ExtSeq(13));
+        note(&mut missing, 10, 14, None, start);
+        assert_eq!(due(&mut missing, None, start + 9 * MS), []);
+        missing.fill(ExtSeq(12), start + 9 * MS);
+        assert_eq!(due(&mut missing, None, start + 10 * MS), [11, 13]);
+        assert_eq!(due(&mut missing, None, start + 129 * MS), []);
+        assert_eq!(due(&mut missing, None, start + 130 * MS), [11, 13]);
+        missing.fill(ExtSeq(11), start + 150 * MS);
+        missing.fill(ExtSeq(13), start + 150 * MS);
         assert_eq!(missing.poll_timeout(), None);
     }
 
     #[test]
-    fn gives_up_after_a_second() {
+    fn a_longer_way_reorders_more_and_answers_later() {
         let start = Instant::now();
         let mut missing = Missing::new();
-        missing.note(ExtSeq(10), ExtSeq(12), start).unwrap();
-        let reports: usize = (0..5000)
-            .step_by(5)
-            .map(|ms| due(&mut missing, start + ms * MS).len())
-            .sum();
-        assert_eq!(reports, 10);
+        let rtt = Some(60 * MS);
+        note(&mut missing, 10, 12, rtt, start);
+        assert_eq!(due(&mut missing, rtt, start + 14 * MS), []);
+        assert_eq!(due(&mut missing, rtt, start + 15 * MS), [11]);
+        assert_eq!(due(&mut missing, rtt, start + 90 * MS), []);
+        assert_eq!(due(&mut missing, rtt, start + 91 * MS), [11]);
+    }
+
+    #[test]
+    fn learns_how_long_an_answer_takes() {
+        let start = Instant::now();
+        let mut missing = Missing::new();
+        note(&mut missing, 10, 13, None, start);
+        assert_eq!(due(&mut missing, None, start + 10 * MS), [11, 12]);
+        missing.fill(ExtSeq(11), start + 50 * MS);
+        // 40 ms, a tenth more, and 10 ms for what a publisher's clock may be off. The other one was asked for before that
+        // was known.
+        assert_eq!(due(&mut missing, None, start + 130 * MS), [12]);
+        assert_eq!(due(&mut missing, None, start + 183 * MS), []);
+        assert_eq!(due(&mut missing, None, start + 184 * MS), [12]);
+    }
+
+    #[test]
+    fn gives_up_after_a_second_and_says_so() {
+        let start = Instant::now();
+        let mut missing = Missing::new();
+        note(&mut missing, 10, 12, None, start);
+        let mut reports = 0;
+        let mut given_up = None;
+        for ms in (0..5000).step_by(5) {
+            let gone = missing.take_due(None, start + ms * MS, |_| reports += 1);
+            given_up = given_up.or(gone.map(|seq| (seq.0, ms)));
+        }
+        assert_eq!((reports, given_up), (9, Some((11, 1000))));
         assert_eq!(missing.poll_timeout(), None);
+    }
+
+    #[test]
+    fn gives_up_after_ten_reports() {
+        let start = Instant::now();
+        let mut missing = Missing::new();
+        let rtt = Some(20 * MS);
+        note(&mut missing, 10, 12, rtt, start);
+        let mut reports = Vec::new();
+        for ms in 0..1000 {
+            missing.take_due(rtt, start + ms * MS, |_| reports.push(ms));
+        }
+        assert_eq!(reports, [10, 42, 74, 106, 138, 170, 202, 234, 266, 298]);
+    }
+
+    #[test]
+    fn a_keyframe_fills_what_is_before_it() {
+        let start = Instant::now();
+        let mut missing = Missing::new();
+        note(&mut missing, 10, 14, None, start);
+        missing.clear_before(ExtSeq(13));
+        assert_eq!(due(&mut missing, None, start + 10 * MS), [13]);
     }
 
     #[test]
     fn too_many_holes_are_none() {
         let start = Instant::now();
         let mut missing = Missing::new();
-        assert_eq!(missing.note(ExtSeq(0), ExtSeq(251), start), Ok(()));
-        assert_eq!(missing.note(ExtSeq(251), ExtSeq(253), start), Err(TooMany));
+        note(&mut missing, 0, 251, None, start);
+        let more = missing.note(ExtSeq(251), ExtSeq(253), None, start);
+        assert_eq!(more, Err(TooMany));
         assert_eq!(missing.poll_timeout(), None);
         assert_eq!(
-            missing.note(ExtSeq(0), ExtSeq(1 << 40), start),
+            missing.note(ExtSeq(0), ExtSeq(1 << 40), None, start),
             Err(TooMany)
         );
     }

@@ -17,6 +17,7 @@ mod look;
 mod media;
 mod receive;
 mod reports;
+mod resend;
 mod rtcp;
 mod timers;
 mod voices;
@@ -33,7 +34,9 @@ use crate::counters::{Counters, DropReason};
 use crate::event::Event;
 use crate::ids::{ConferenceId, SubscriptionId, TrackId, TransportId};
 use crate::kept::Kept;
-use crate::limits::{ADDRESSES_PER_TRANSPORT, EVENTS_MAX, LAYERS_MAX, PACKETS_PER_BATCH_MAX, TICK};
+use crate::limits::{
+    ADDRESSES_PER_TRANSPORT, EVENTS_MAX, LAYERS_MAX, OPENINGS_MAX, PACKETS_PER_BATCH_MAX, TICK,
+};
 use crate::packet::Packets;
 use crate::publisher::{Source, Track};
 use crate::speaker::{Selection, Voices};
@@ -74,6 +77,8 @@ pub struct Shard {
     events: VecDeque<Event>,
     /// Sources that want a keyframe request now, for `flush`.
     keyframes_wanted: Vec<u32>,
+    /// First packets that are to be sent again, in order of time.
+    openings: VecDeque<resend::Opening>,
     scratch: Box<[u8; egress::SCRATCH_BYTES]>,
 
     /// When subscriptions and layers are looked at next.
@@ -117,6 +122,7 @@ impl Shard {
             tx: Tx::new(config.send_buffers, config.transports_max),
             events: VecDeque::with_capacity(EVENTS_MAX),
             keyframes_wanted: Vec::with_capacity(KEYFRAMES_WANTED_MAX),
+            openings: VecDeque::with_capacity(OPENINGS_MAX),
             scratch: Box::new([0; egress::SCRATCH_BYTES]),
             look_at: None,
             wakeup: None,

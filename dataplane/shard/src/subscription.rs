@@ -2,12 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use weir_wire::ExtSeq;
+use weir_wire::rtcp::ReportBlock;
+use weir_wire::{ExtSeq, Seq};
 
 use crate::command::Subscribe;
 use crate::ids::{Codec, CodecMapping, ExtensionIds, MediaKind, Size, SubscriptionId};
 use crate::layers::Target;
-use crate::limits::{SENT_AUDIO_PACKETS, SENT_VIDEO_PACKETS};
+use crate::limits::{
+    KEYFRAME_AWAITED, KEYFRAME_DECODED, KEYFRAME_ON_ITS_WAY_MAX, ROUND_TRIP_DEFAULT,
+    SENT_AUDIO_PACKETS, SENT_VIDEO_PACKETS,
+};
 use crate::publisher::{SourceId, Tag};
 use crate::reason::Limit;
 use crate::rewriter::Rewriter;
@@ -48,8 +52,10 @@ pub(crate) struct Subscription {
     pub(crate) rtx: Option<Rtx>,
     /// The outgoing number of the last keyframe's first packet.
     pub(crate) last_keyframe: Option<ExtSeq>,
-    /// The subscriber asked for a keyframe and none has been sent since.
-    pub(crate) keyframe_asked: bool,
+    /// When its first packet was forwarded.
+    pub(crate) last_keyframe_at: Option<Instant>,
+    /// When the subscriber asked for a keyframe, if none has been sent since.
+    pub(crate) keyframe_asked: Option<Instant>,
     pub(crate) packets: u32,
     pub(crate) octets: u32,
     pub(crate) reports: ReportState,
@@ -72,9 +78,12 @@ pub(crate) struct ReportState {
     pub(crate) last: Option<(u32, Instant)>,
     /// Packets sent when it went out.
     pub(crate) packets: u32,
-    pub(crate) rtt: Option<Duration>,
-    /// In 256ths, as the subscriber last reported.
+    /// As the subscriber last reported, in 256ths.
     pub(crate) fraction_lost: u8,
+    /// The same of all time, in packets.
+    pub(crate) lost: i32,
+    /// The same in RTP time units.
+    pub(crate) jitter: u32,
 }
 
 impl Subscription {
@@ -112,7 +121,8 @@ impl Subscription {
                 .zip(first.rtx)
                 .map(|(ssrc, next)| Rtx { ssrc, next }),
             last_keyframe: None,
-            keyframe_asked: false,
+            last_keyframe_at: None,
+            keyframe_asked: None,
             packets: 0,
             octets: 0,
             reports: ReportState::default(),
@@ -148,23 +158,40 @@ impl Subscription {
         self.target.is_some_and(|target| target.layer == layer)
     }
 
-    /// Takes what the subscriber reports (RFC 3550 §6.4.1).
-    pub(crate) fn handle_report(
-        &mut self,
-        fraction_lost: u8,
-        last_report: u32,
-        delay: u32,
-        now: Instant,
-    ) {
-        self.reports.fraction_lost = fraction_lost;
-        if let Some((sent, at)) = self.reports.last
-            && sent == last_report
-        {
-            let held = Duration::from_micros(u64::from(delay) * 1_000_000 / 65_536);
-            self.reports.rtt = now
-                .saturating_duration_since(at)
-                .checked_sub(held)
-                .or(self.reports.rtt);
+    /// Takes what the subscriber reports (RFC 3550 §6.4.1), and says what the round trip was, if the report tells.
+    pub(crate) fn handle_report(&mut self, block: &ReportBlock, now: Instant) -> Option<Duration> {
+        self.reports.fraction_lost = block.fraction_lost;
+        self.reports.lost = block.cumulative_lost;
+        self.reports.jitter = block.jitter;
+        let (sent, at) = self.reports.last?;
+        if sent != block.last_sr {
+            return None;
         }
+        let held = u64::from(block.delay_since_last_sr) * 1_000_000 / 65_536;
+        now.saturating_duration_since(at)
+            .checked_sub(Duration::from_micros(held))
+    }
+
+    /// Whether a packet is of no use to the subscriber any more: a keyframe has been sent since, or is about to be.
+    pub(crate) fn is_superseded(&self, seq: Seq, now: Instant) -> bool {
+        let (MediaKind::Video, Some(last)) = (self.kind, self.rewriter.last()) else {
+            return false;
+        };
+        let asked = self
+            .keyframe_asked
+            .is_some_and(|at| now.saturating_duration_since(at) < KEYFRAME_AWAITED);
+        let sent = self
+            .last_keyframe
+            .is_some_and(|keyframe| last.seq.nearest(seq) < keyframe);
+        asked || sent
+    }
+
+    /// Whether a keyframe has been sent so lately that what the subscriber says now, it said without knowing of it.
+    pub(crate) fn has_keyframe_on_its_way(&self, rtt: Option<Duration>, now: Instant) -> bool {
+        let way = rtt
+            .unwrap_or(ROUND_TRIP_DEFAULT)
+            .min(KEYFRAME_ON_ITS_WAY_MAX);
+        self.last_keyframe_at
+            .is_some_and(|at| now.saturating_duration_since(at) < way + KEYFRAME_DECODED)
     }
 }

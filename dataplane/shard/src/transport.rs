@@ -10,6 +10,7 @@ use crate::ice::Ice;
 use crate::ids::{ExtensionIds, TransportId};
 use crate::limits::{DATAGRAMS_PER_SECOND, SSRC_IDLE, SSRCS_PER_TRANSPORT};
 use crate::publisher::Tag;
+use crate::round_trip::RoundTrip;
 
 /// No entry, in lists that are linked by index.
 pub(crate) const NONE: u32 = u32::MAX;
@@ -41,6 +42,7 @@ pub(crate) struct Transport {
     /// SSRCs of subscriptions that ended, and the first number that is free. Should one be used again under the same key,
     /// it goes on from there: two packets under one number break the cipher.
     pub(crate) used_ssrcs: Vec<(u32, ExtSeq)>,
+    pub(crate) round_trip: RoundTrip,
     /// The transport-wide number of the next packet that carries one.
     pub(crate) next_wide: Seq,
     datagrams: (Instant, u32),
@@ -130,6 +132,7 @@ impl Transport {
             queue: (NONE, NONE),
             resends: 0,
             used_ssrcs: Vec::new(),
+            round_trip: RoundTrip::new(now),
             next_wide: Seq(0),
             datagrams: (now, 0),
         }

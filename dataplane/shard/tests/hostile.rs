@@ -309,7 +309,13 @@ fn asking_for_everything_again_costs_three_times_and_no_more() {
         (300..=750).contains(&resent),
         "250 packets, three times each at most: {resent}"
     );
-    assert!(world.counters.resends_refused.get() > 400_000);
+    let refused = [
+        DropReason::ResendTooSoon,
+        DropReason::ResendTooOften,
+        DropReason::ResendUseless,
+    ];
+    let refused = refused.map(|reason| world.counters.dropped(reason));
+    assert!(refused.iter().sum::<u64>() > 400_000, "{refused:?}");
     is_healthy(&mut world, video);
 }
 

@@ -34,7 +34,7 @@ fn table() {
             println!(
                 "{participants} {loss} {sum:?} resends {} refused {} nacked {} pli {} took {:?}",
                 of.world.counters.resends.get(),
-                of.world.counters.resends_refused.get(),
+                of.world.counters.resends_refused(),
                 of.world.counters.nacks_received.get(),
                 of.world.counters.keyframe_requests_sent.get(),
                 started.elapsed()

@@ -9,7 +9,7 @@ use weir_wire::{ExtSeq, NoRoom, Seq, rtp};
 
 use crate::counters::DropReason;
 use crate::ids::MediaKind;
-use crate::limits::DATAGRAM_BYTES_MAX;
+use crate::limits::{DATAGRAM_BYTES_MAX, RUN_PADDING_MAX};
 use crate::packet::Packet;
 use crate::reason::Stage;
 use crate::rewriter::Outgoing;
@@ -21,10 +21,6 @@ use crate::tx::{Again, Run, Waiting};
 
 /// Room for one compound RTCP packet, or for one header.
 pub(super) const SCRATCH_BYTES: usize = 1500;
-
-/// Padding that makes a datagram as long as the run before it. Encoders cut a frame into packets that differ by a byte or
-/// two; more would be paid for with bandwidth.
-const RUN_PADDING_MAX: usize = 3;
 
 /// Protection adds at most this to an RTP packet, whatever the profile.
 const TAG_BYTES_MAX: usize = 16;
@@ -95,7 +91,7 @@ impl Shard {
             .get_mut(waiting.slot)
             .ok_or(DropReason::NotReady)?;
         let mut envelope =
-            Envelope::new(of, packet, waiting, to.next_wide).ok_or(DropReason::NotReady)?;
+            Envelope::new(of, packet, waiting, to.next_wide).ok_or(DropReason::TooLate)?;
         let mut header = [0; HEADER_BYTES_MAX];
 
         let plain = write_header(of, packet, &waiting.numbers, &envelope, &mut header)
@@ -205,12 +201,7 @@ struct Envelope {
 impl Envelope {
     /// A resend on the packet's own SSRC repeats what it had, to the bit: sealed under the same number, another text would
     /// break the cipher. Everything else is new. `None` when the packet's record is gone.
-    fn new(
-        of: &mut Subscription,
-        packet: &Packet,
-        waiting: &Waiting,
-        next_wide: Seq,
-    ) -> Option<Self> {
+    fn new(of: &Subscription, packet: &Packet, waiting: &Waiting, next_wide: Seq) -> Option<Self> {
         let seq = waiting.numbers.seq;
         let wide = of
             .extensions
@@ -231,7 +222,10 @@ impl Envelope {
                 is_new: true,
             });
         }
-        let before = of.sent.get(seq)?.sealed;
+        if !of.sent.is_recorded(seq) {
+            return None;
+        }
+        let before = of.sent.sealed(seq);
         let sealed = before.unwrap_or(Sealed { wide, padding: 0 });
         Some(Self {
             ssrc: of.ssrc,
@@ -252,12 +246,11 @@ impl Envelope {
         }
         of.packets = of.packets.wrapping_add(1);
         of.octets = of.octets.wrapping_add(octets as u32);
-        if let Some(record) = of.sent.get(waiting.numbers.seq) {
-            record.sealed = Some(Sealed {
-                wide: self.wide,
-                padding: self.padding,
-            });
-        }
+        let with = Sealed {
+            wide: self.wide,
+            padding: self.padding,
+        };
+        of.sent.note_sealed(waiting.numbers.seq, with);
     }
 }
 

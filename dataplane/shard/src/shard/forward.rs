@@ -199,7 +199,11 @@ impl Shard {
         let Some(first) = self.packets.get(slot).map(|packet| packet.seq) else {
             return;
         };
+        let opens = self.opens(index);
         self.forward_to(index, slot, source, now);
+        if opens {
+            self.opened(index, now);
+        }
         let newest = self
             .sources
             .get(source)
@@ -244,14 +248,17 @@ impl Shard {
             Err(Refused::TooLate) => return self.counters.count_drop(DropReason::TooLate),
             Err(Refused::Removed) => return self.counters.padding_removed.add(1),
         };
-        subscription.sent.record(numbers, of.id, packet.seq, now);
+        let (seq, timestamp) = (packet.seq, packet.timestamp);
+        let record = &mut subscription.sent;
+        record.record(numbers, of.id, seq, timestamp, now);
         if packet.keyframe_start {
             subscription.last_keyframe = Some(
                 subscription
                     .last_keyframe
                     .map_or(numbers.seq, |last| last.max(numbers.seq)),
             );
-            subscription.keyframe_asked = false;
+            subscription.last_keyframe_at = Some(now);
+            subscription.keyframe_asked = None;
         }
         let Some(transport) = self.transports.get_mut(subscription.transport) else {
             return;

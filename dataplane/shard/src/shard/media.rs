@@ -336,19 +336,22 @@ impl Shard {
             self.counters.rtx_unwrapped.add(1);
         }
         let in_use = !track.subscriptions.is_empty();
+        let publisher = self.transports.get(track.transport);
+        let rtt = publisher.and_then(|of| of.round_trip.smoothed());
         match of.history.newest() {
             Some(newest) if media.seq > newest && in_use && track.kind == MediaKind::Video => {
                 self.counters.rtp_missing.add(media.seq.0 - newest.0 - 1);
-                if of.missing.note(newest, media.seq, now).is_err() {
+                if of.missing.note(newest, media.seq, rtt, now).is_err() {
                     of.keyframes.want();
                 }
             }
-            Some(_) => of.missing.fill(media.seq),
+            Some(_) => of.missing.fill(media.seq, now),
             None => {}
         }
         if payload.keyframe_start && track.kind == MediaKind::Video {
             self.counters.keyframes_received.add(1);
             of.keyframes.satisfied();
+            of.missing.clear_before(media.seq);
         }
         of.last_arrival = now;
         of.top.spatial = of.top.spatial.max(payload.sublayer.spatial);

@@ -7,6 +7,7 @@ use weir_wire::rtcp::{self, ReportBlock, SenderInfo};
 use weir_wire::{NoRoom, Seq};
 
 use crate::limits::NACK_LIST_MAX;
+use crate::publisher::Source;
 use crate::shard::Shard;
 use crate::shard::egress::SCRATCH_BYTES;
 use crate::shard::forward::find_source;
@@ -173,21 +174,10 @@ impl Shard {
         let Some(source) = self.sources.get(index) else {
             return;
         };
+        let watched = self.is_watched(source);
         let Some(track) = self.tracks.get(source.track) else {
             return;
         };
-        let watches =
-            |of: &Subscription| of.targets(source.layer) || of.rewriter.source() == Some(source.id);
-        let ready = |of: &Subscription| {
-            self.transports
-                .get(of.transport)
-                .is_some_and(|transport| transport.is_ready())
-        };
-        let mut subscriptions = track
-            .subscriptions
-            .iter()
-            .filter_map(|index| self.subscriptions.get(*index));
-        let watched = subscriptions.any(|of| watches(of) && ready(of));
         let (transport, media_ssrc) = (track.transport, source.ssrc);
         let own = self
             .transports
@@ -209,38 +199,61 @@ impl Shard {
         }
     }
 
-    /// Reports holes in a source's numbers to its publisher, while somebody is subscribed.
+    /// Whether a subscriber that can be sent to gets the source, or is to get it.
+    fn is_watched(&self, source: &Source) -> bool {
+        let Some(track) = self.tracks.get(source.track) else {
+            return false;
+        };
+        let watches = |of: &Subscription| {
+            of.target.is_some_and(|target| target.layer == source.layer)
+                || of.rewriter.source() == Some(source.id)
+        };
+        let ready = |of: &Subscription| {
+            let to = self.transports.get(of.transport);
+            to.is_some_and(|to| to.is_ready())
+        };
+        let subscriptions = track.subscriptions.iter();
+        subscriptions
+            .filter_map(|index| self.subscriptions.get(*index))
+            .any(|of| watches(of) && ready(of))
+    }
+
+    /// Reports holes in a source's numbers to its publisher, while somebody watches it. What has been reported for long enough
+    /// is lost for good, and decoders cannot go on without it: then a keyframe is asked for.
     pub(super) fn report_missing_when_due(&mut self, index: u32, now: Instant) {
+        let Some(source) = self.sources.get(index) else {
+            return;
+        };
+        if source.missing.poll_timeout().is_none_or(|due| due > now) {
+            return;
+        }
+        let watched = self.is_watched(source);
+        let Some(transport) = self.tracks.get(source.track).map(|track| track.transport) else {
+            return;
+        };
+        let to = self.transports.get(transport).filter(|of| of.is_ready());
         let Some(source) = self.sources.get_mut(index) else {
             return;
         };
-        let Some(track) = self.tracks.get(source.track) else {
-            return;
-        };
-        if track.subscriptions.is_empty() {
+        let (true, Some(to)) = (watched, to) else {
             return source.missing.clear();
-        }
+        };
+        let (own, rtt, media_ssrc) = (to.report_ssrc, to.round_trip.smoothed(), source.ssrc);
         let mut missing = [Seq(0); NACK_LIST_MAX];
         let mut count = 0;
-        source.missing.take_due(now, |seq| {
+        let given_up = source.missing.take_due(rtt, now, |seq| {
             if let Some(place) = missing.get_mut(count) {
                 *place = seq.seq();
                 count += 1;
             }
         });
-        let (transport, media_ssrc) = (track.transport, source.ssrc);
-        let Some(own) = self
-            .transports
-            .get(transport)
-            .filter(|of| of.is_ready())
-            .map(|of| of.report_ssrc)
-        else {
-            return;
-        };
         self.counters.nacks_sent.add(count as u64);
         self.send_compound(transport, |writer| {
             writer.nack(own, media_ssrc, &missing[..count])
         });
+        if given_up.is_some() {
+            self.want_keyframe(index, now);
+        }
     }
 }
 

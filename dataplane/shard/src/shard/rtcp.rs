@@ -2,19 +2,14 @@
 
 use std::time::Instant;
 
-use weir_wire::Seq;
-use weir_wire::rtcp::{Compound, Nack, Packet, ReportBlock, SenderReport};
+use weir_wire::rtcp::{Compound, Packet, ReportBlock, SenderReport};
 
 use crate::buffer::ReceiveBuffer;
 use crate::counters::DropReason;
-use crate::ids::MediaKind;
-use crate::limits::{NACK_LIST_MAX, RESENDS_PER_BATCH};
 use crate::shard::Shard;
-use crate::shard::forward::find_source;
 use crate::shard::media::drop_reason;
 use crate::timing::{self, ReportedTime};
 use crate::transport::Feeds;
-use crate::tx::{Again, Waiting};
 
 impl Shard {
     pub(super) fn rtcp(&mut self, mut buffer: ReceiveBuffer, transport: u32, now: Instant) {
@@ -107,7 +102,7 @@ impl Shard {
     }
 
     /// The subscription that a subscriber knows by this SSRC.
-    fn subscription_of(&self, transport: u32, ssrc: u32) -> Option<u32> {
+    pub(super) fn subscription_of(&self, transport: u32, ssrc: u32) -> Option<u32> {
         let subscriptions = &self.transports.get(transport)?.subscriptions;
         let of = |index: &u32| {
             self.subscriptions
@@ -121,100 +116,10 @@ impl Shard {
         let Some(index) = self.subscription_of(transport, block.ssrc) else {
             return;
         };
-        if let Some(of) = self.subscriptions.get_mut(index) {
-            of.handle_report(
-                block.fraction_lost,
-                block.last_sr,
-                block.delay_since_last_sr,
-                now,
-            );
+        let of = self.subscriptions.get_mut(index);
+        let round_trip = of.and_then(|of| of.handle_report(block, now));
+        if let (Some(sample), Some(of)) = (round_trip, self.transports.get_mut(transport)) {
+            of.round_trip.record(sample, now);
         }
-    }
-
-    /// A subscriber's decoder is stuck: a keyframe is asked for, of what it sees and of what it waits for.
-    fn keyframe_request(&mut self, transport: u32, ssrc: u32, now: Instant) {
-        let Some(index) = self.subscription_of(transport, ssrc) else {
-            return;
-        };
-        let Some(of) = self
-            .subscriptions
-            .get_mut(index)
-            .filter(|of| of.kind == MediaKind::Video)
-        else {
-            return;
-        };
-        self.counters.keyframe_requests_received.add(1);
-        of.keyframe_asked = true;
-        let (track, target, current) = (of.track, of.target, of.rewriter.source());
-        let Some(track) = self.tracks.get(track) else {
-            return;
-        };
-        let watched = track.layers.iter().enumerate().filter_map(|(layer, of)| {
-            let source = of.source?;
-            let is_current = self
-                .sources
-                .get(source)
-                .is_some_and(|source| Some(source.id) == current);
-            let is_target = target.is_some_and(|target| target.layer == layer);
-            (is_target || is_current).then_some(source)
-        });
-        let mut sources = watched.fuse();
-        let (first, second) = (sources.next(), sources.next());
-        drop(sources);
-        for source in [first, second].into_iter().flatten() {
-            self.want_keyframe(source, now);
-        }
-    }
-
-    fn nack(&mut self, transport: u32, nack: &Nack<'_>, now: Instant) {
-        let Some(index) = self.subscription_of(transport, nack.media_ssrc) else {
-            return;
-        };
-        let missing = nack.seqs().take(NACK_LIST_MAX + 1).count();
-        self.counters.nacks_received.add(missing as u64);
-        if missing > NACK_LIST_MAX {
-            return self.keyframe_request(transport, nack.media_ssrc, now);
-        }
-        for seq in nack.seqs() {
-            if self.resend(transport, index, seq, now).is_none() {
-                self.counters.resends_refused.add(1);
-            }
-        }
-    }
-
-    /// Queues a packet once more, as it went out the first time.
-    fn resend(&mut self, transport: u32, index: u32, seq: Seq, now: Instant) -> Option<()> {
-        let to = self
-            .transports
-            .get_mut(transport)
-            .filter(|to| to.is_ready() && to.resends < RESENDS_PER_BATCH)?;
-        let of = self.subscriptions.get_mut(index)?;
-        let last = of.rewriter.last()?.seq;
-        let before_keyframe = of
-            .last_keyframe
-            .is_some_and(|keyframe| last.nearest(seq) < keyframe);
-        if of.kind == MediaKind::Video && (of.keyframe_asked || before_keyframe) {
-            // A keyframe makes it useless.
-            return None;
-        }
-        let sent = of.sent.take_resend(seq, of.reports.rtt, now).ok()?;
-        let source = find_source(&self.tracks, &self.sources, of, sent.source)?;
-        let slot = source.history.get(sent.source_seq)?;
-        let (id, numbers, again) = (of.id, sent.numbers(), Again::Resend);
-        let waiting = Waiting {
-            subscription: index,
-            id,
-            slot,
-            numbers,
-            again,
-            next: 0,
-        };
-        if !self.tx.push(transport, &mut to.queue, waiting) {
-            return None;
-        }
-        to.resends += 1;
-        self.packets.hold(slot);
-        self.counters.resends.add(1);
-        Some(())
     }
 }
