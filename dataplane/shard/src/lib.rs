@@ -17,6 +17,7 @@ mod codec;
 mod command;
 mod config;
 mod counters;
+mod departures;
 mod event;
 mod feedback;
 mod history;

@@ -207,6 +207,10 @@ pub const NACK_LIST_MAX: usize = 250;
 /// Resends of one transport in one batch, so that a flood of NACKs costs no more than a burst.
 pub const RESENDS_PER_BATCH: u32 = 64;
 
+/// Transport-wide numbers of one transport of which is remembered what left under them: 1024 × 16 bytes, a second at 10 Mb/s.
+/// Feedback comes four times a second or more.
+pub const DEPARTURES: usize = 1024;
+
 /// The first packet of a picture subscription is sent again this often: who does not get it, cannot know that it lacks it, and
 /// waits for the next keyframe. More only costs a packet.
 pub const OPENING_REPEATS: u8 = 2;

@@ -221,6 +221,23 @@ impl SentRing {
         })
     }
 
+    /// The transport-wide number that a packet last left under.
+    pub(crate) fn wide(&self, seq: Seq) -> Option<Seq> {
+        let record = self.get(self.highest?.nearest(seq))?;
+        record.flags.has(Flags::WIDE).then_some(Seq(record.wide))
+    }
+
+    /// Notes the transport-wide number of a retransmission. A packet that was sent again by RTX is always sent again so, and
+    /// the number that it had itself is not needed any more.
+    pub(crate) fn note_wide(&mut self, seq: ExtSeq, wide: Option<Seq>) {
+        let (Some(wide), true) = (wide, self.is_recorded(seq)) else {
+            return;
+        };
+        let place = self.place(seq);
+        self.places[place].wide = wide.0;
+        self.places[place].flags.0 |= Flags::WIDE;
+    }
+
     /// Whether a packet may be sealed under this number: its record is there, and says what it was sealed with before.
     pub(crate) fn is_recorded(&self, seq: ExtSeq) -> bool {
         self.get(seq).is_some()

@@ -5,6 +5,7 @@ use std::time::Instant;
 use weir_srtp::{Receiver, Sender};
 use weir_wire::{ExtSeq, Seq};
 
+use crate::departures::Departures;
 use crate::feedback::Feedback;
 use crate::ice::Ice;
 use crate::ids::{ExtensionIds, TransportId};
@@ -43,6 +44,7 @@ pub(crate) struct Transport {
     /// it goes on from there: two packets under one number break the cipher.
     pub(crate) used_ssrcs: Vec<(u32, ExtSeq)>,
     pub(crate) round_trip: RoundTrip,
+    pub(crate) departures: Departures,
     /// The transport-wide number of the next packet that carries one.
     pub(crate) next_wide: Seq,
     datagrams: (Instant, u32),
@@ -132,6 +134,7 @@ impl Transport {
             queue: (NONE, NONE),
             resends: 0,
             used_ssrcs: Vec::new(),
+            departures: Departures::new(),
             round_trip: RoundTrip::new(now),
             next_wide: Seq(0),
             datagrams: (now, 0),

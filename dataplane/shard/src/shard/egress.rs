@@ -8,6 +8,7 @@ use weir_wire::vp8::{self, PictureId};
 use weir_wire::{ExtSeq, NoRoom, Seq, rtp};
 
 use crate::counters::DropReason;
+use crate::departures::Departed;
 use crate::ids::MediaKind;
 use crate::limits::{DATAGRAM_BYTES_MAX, RUN_PADDING_MAX};
 use crate::packet::Packet;
@@ -121,6 +122,14 @@ impl Shard {
         envelope.note_sealed(of, waiting, octets);
         let number = envelope.wide.filter(|_| envelope.is_new);
         to.next_wide = number.map_or(to.next_wide, |number| number.add(1));
+        if let (Some(number), MediaKind::Video) = (number, of.kind) {
+            let departed = Departed {
+                subscription: waiting.subscription,
+                id: waiting.id,
+                seq: waiting.numbers.seq.seq(),
+            };
+            to.departures.note(number, departed);
+        }
         let kind = match (waiting.again, of.kind) {
             (Again::Resend, _) => DepartureKind::Resend,
             (Again::First, MediaKind::Audio) => DepartureKind::Audio,
@@ -242,7 +251,7 @@ impl Envelope {
     fn note_sealed(&self, of: &mut Subscription, waiting: &Waiting, octets: usize) {
         if let (Some(_), Some(rtx)) = (self.original, &mut of.rtx) {
             rtx.next = rtx.next.add(1);
-            return;
+            return of.sent.note_wide(waiting.numbers.seq, self.wide);
         }
         of.packets = of.packets.wrapping_add(1);
         of.octets = of.octets.wrapping_add(octets as u32);

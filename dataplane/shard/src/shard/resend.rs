@@ -7,12 +7,13 @@
 use std::time::Instant;
 
 use weir_wire::Seq;
-use weir_wire::rtcp::Nack;
+use weir_wire::rtcp::{Nack, TransportFeedback};
 
 use crate::counters::DropReason;
 use crate::ids::{MediaKind, SubscriptionId};
 use crate::limits::{
-    NACK_LIST_MAX, OPENING_REPEAT_INTERVAL, OPENING_REPEATS, OPENINGS_MAX, RESENDS_PER_BATCH,
+    DEPARTURES, NACK_LIST_MAX, OPENING_REPEAT_INTERVAL, OPENING_REPEATS, OPENINGS_MAX,
+    RESENDS_PER_BATCH,
 };
 use crate::sent::{NotAgain, Sent};
 use crate::shard::Shard;
@@ -65,6 +66,30 @@ impl Shard {
         }
         if lost_for_good {
             self.want_keyframe_for(transport, index, now);
+        }
+    }
+
+    /// Sends again what transport-wide feedback says is lost, without waiting to be asked: the request may be lost, too, and a
+    /// receiver that does not know its round trip repeats it only after 100 ms. What has left again since is left out.
+    pub(super) fn resend_lost(
+        &mut self,
+        transport: u32,
+        feedback: &TransportFeedback<'_>,
+        now: Instant,
+    ) {
+        let statuses = feedback.arrivals().take(DEPARTURES);
+        for (wide, arrived) in statuses {
+            let Some(to) = self.transports.get_mut(transport) else {
+                return;
+            };
+            let Some(lost) = to.departures.take(wide).filter(|_| arrived.is_none()) else {
+                continue;
+            };
+            let of = self.subscriptions.get(lost.subscription);
+            let of = of.filter(|of| of.id == lost.id);
+            if of.and_then(|of| of.sent.wide(lost.seq)) == Some(wide) {
+                self.resend(transport, lost.subscription, lost.seq, now);
+            }
         }
     }
 

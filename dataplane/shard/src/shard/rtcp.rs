@@ -71,11 +71,8 @@ impl Shard {
                 .entries()
                 .for_each(|entry| self.keyframe_request(transport, entry.ssrc, now)),
             // Feedback on what the focus sends belongs to bandwidth estimation; sources are ended by signalling, not by BYE.
-            Packet::TransportFeedback(_)
-            | Packet::Remb(_)
-            | Packet::Sdes(_)
-            | Packet::Bye(_)
-            | Packet::Unknown { .. } => {}
+            Packet::TransportFeedback(feedback) => self.resend_lost(transport, feedback, now),
+            Packet::Remb(_) | Packet::Sdes(_) | Packet::Bye(_) | Packet::Unknown { .. } => {}
         }
     }
 
