@@ -95,6 +95,11 @@ impl ReceiveBuffer {
         self.start as usize
     }
 
+    /// All of the memory.
+    pub(crate) fn all(&self) -> &[u8] {
+        &self.bytes[..]
+    }
+
     /// All of the memory, to write a new payload descriptor in front of a payload and padding behind it.
     pub(crate) fn around(&mut self) -> &mut [u8] {
         &mut self.bytes[..]

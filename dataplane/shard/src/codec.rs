@@ -1,22 +1,54 @@
-//! What a payload says about the frame it belongs to: whether a keyframe begins here, and how large its picture is.
+//! What a packet says about the frame it belongs to: whether a keyframe begins here, how large its picture is, and which layers
+//! it is of.
 //!
-//! Only payload descriptors and the first bytes behind them are read, so that frames which are encrypted end to end forward
-//! as well. What cannot be read is `false` or `None`.
+//! Only the dependency descriptor, payload descriptors and the first bytes behind them are read, so that frames which are
+//! encrypted end to end forward as well. What cannot be read is `false` or `None`.
 
-use weir_wire::vp8;
+mod dependency;
+mod descriptor;
+
+use weir_wire::{av1, h264, vp8, vp9};
 
 use crate::ids::{Codec, Size};
-use crate::layers::Sublayer;
+use crate::layers::{Opens, Sublayer};
+use crate::limits::SPATIAL_LAYERS_MAX;
+pub(crate) use dependency::Dependencies;
+pub(crate) use descriptor::Descriptor;
+
+/// Sizes by spatial layer.
+pub(crate) type Sizes = [Option<Size>; SPATIAL_LAYERS_MAX];
 
 /// What was read of a payload.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Payload {
     /// The first packet of a keyframe: a decoder can start here.
     pub(crate) keyframe_start: bool,
-    pub(crate) size: Option<Size>,
+    /// What a keyframe says about the sizes of its layers.
+    pub(crate) sizes: Sizes,
     pub(crate) sublayer: Sublayer,
-    /// The parsed descriptor and its length.
-    pub(crate) vp8: Option<(vp8::Descriptor, usize)>,
+    pub(crate) opens: Opens,
+    /// The last packet of a frame that need not be the last of its picture.
+    pub(crate) frame_end: bool,
+    /// The part of the descriptor that is rewritten, and its length as it came.
+    pub(crate) descriptor: Descriptor,
+    pub(crate) descriptor_len: usize,
+}
+
+impl Payload {
+    /// A keyframe may start here, and this is the size that it says.
+    fn start(keyframe_start: bool, size: Option<(u16, u16)>) -> Self {
+        let size = size.filter(|_| keyframe_start);
+        Self {
+            keyframe_start,
+            sizes: [size.map(Size::from), None, None, None],
+            opens: if keyframe_start {
+                Opens::Everything
+            } else {
+                Opens::Nothing
+            },
+            ..Self::default()
+        }
+    }
 }
 
 /// The payload cannot be of its codec.
@@ -25,83 +57,78 @@ pub(crate) struct Malformed;
 
 /// Reads a payload that is not empty.
 pub(crate) fn read(codec: Codec, payload: &[u8]) -> Result<Payload, Malformed> {
-    let keyframe_start = match codec {
-        Codec::Vp8 => return read_vp8(payload),
+    Ok(match codec {
         // Every audio packet is a place to start.
-        Codec::Opus | Codec::Red => true,
-        Codec::Vp9 => vp9_keyframe_start(payload),
-        Codec::H264 => h264_keyframe_start(payload),
-        Codec::Av1 => av1_keyframe_start(payload),
-    };
-    Ok(Payload {
-        keyframe_start,
-        ..Payload::default()
+        Codec::Opus | Codec::Red => Payload::start(true, None),
+        Codec::Vp8 => return read_vp8(payload),
+        Codec::Vp9 => return read_vp9(payload),
+        Codec::H264 => {
+            let starts = h264::starts_keyframe(payload);
+            Payload::start(
+                starts,
+                starts.then(|| h264::keyframe_size(payload)).flatten(),
+            )
+        }
+        Codec::Av1 => {
+            let starts = av1::starts_keyframe(payload);
+            Payload::start(
+                starts,
+                starts.then(|| av1::keyframe_size(payload)).flatten(),
+            )
+        }
     })
 }
 
 fn read_vp8(payload: &[u8]) -> Result<Payload, Malformed> {
     let (descriptor, len) = vp8::Descriptor::parse(payload).map_err(|_| Malformed)?;
     let frame = payload.get(len..).unwrap_or(&[]);
-    let keyframe_start = vp8::starts_keyframe(&descriptor, frame);
-    let size = if keyframe_start {
-        vp8::keyframe_size(frame)
-    } else {
-        None
-    };
-    let size = size.map(|(width, height)| Size::new(width, height));
-    let sublayer = Sublayer {
-        spatial: 0,
-        temporal: descriptor.temporal.map_or(0, |temporal| temporal.id),
-    };
+    let starts = vp8::starts_keyframe(&descriptor, frame);
+    let start = Payload::start(starts, vp8::keyframe_size(frame));
+    let temporal = descriptor.temporal;
     Ok(Payload {
-        keyframe_start,
-        size,
-        sublayer,
-        vp8: Some((descriptor, len)),
+        sublayer: Sublayer::new(0, temporal.map_or(0, |temporal| temporal.id)),
+        opens: match temporal {
+            Some(temporal) if temporal.layer_sync && !starts => Opens::Own,
+            _ => start.opens,
+        },
+        descriptor: Descriptor::Vp8(descriptor),
+        descriptor_len: len,
+        ..start
     })
 }
 
-/// RFC 9628 §4.2: not inter-picture predicted (P = 0), start of a frame (B = 1), lowest spatial layer.
-fn vp9_keyframe_start(payload: &[u8]) -> bool {
-    let Some(&first) = payload.first() else {
-        return false;
+fn read_vp9(payload: &[u8]) -> Result<Payload, Malformed> {
+    let descriptor = vp9::Descriptor::parse(payload).map_err(|_| Malformed)?;
+    let head = descriptor.head;
+    let start = Payload::start(descriptor.starts_keyframe(), None);
+    let mut sizes = start.sizes;
+    for (size, said) in sizes.iter_mut().zip(descriptor.sizes) {
+        *size = said.map(Size::from);
+    }
+    let opens = match head.layers {
+        _ if start.keyframe_start => Opens::Everything,
+        Some(layers) if layers.switching_up => {
+            let mut open = [None; SPATIAL_LAYERS_MAX];
+            let own = usize::from(layers.spatial).min(SPATIAL_LAYERS_MAX - 1);
+            open[own] = Some(Sublayer::ALL.temporal);
+            Opens::UpTo(open)
+        }
+        // Predicted at most from the layer below in the same picture.
+        Some(_) if !head.predicted => Opens::Own,
+        _ => Opens::Nothing,
     };
-    let (id, predicted, layers, start) = (
-        first & 0x80 != 0,
-        first & 0x40 != 0,
-        first & 0x20 != 0,
-        first & 0x08 != 0,
-    );
-    if predicted || !start {
-        return false;
-    }
-    if !layers {
-        return true;
-    }
-    let id_len = match (id, payload.get(1)) {
-        (false, _) => 0,
-        (true, Some(byte)) if byte & 0x80 != 0 => 2,
-        (true, _) => 1,
-    };
-    payload
-        .get(1 + id_len)
-        .is_some_and(|layer| (layer >> 1) & 0x07 == 0)
-}
-
-/// RFC 6184 §5.2: a sequence parameter set, alone or first in an aggregate. Decoders need it before the picture itself.
-fn h264_keyframe_start(payload: &[u8]) -> bool {
-    const SPS: u8 = 7;
-    const STAP_A: u8 = 24;
-    match payload.first().map(|byte| byte & 0x1f) {
-        Some(SPS) => true,
-        Some(STAP_A) => payload.get(3).is_some_and(|byte| byte & 0x1f == SPS),
-        _ => false,
-    }
-}
-
-/// AV1 RTP payload format §4.4: the N bit marks the first packet of a coded video sequence.
-fn av1_keyframe_start(payload: &[u8]) -> bool {
-    payload.first().is_some_and(|byte| byte & 0x08 != 0)
+    let (spatial, temporal) = head
+        .layers
+        .map_or((0, 0), |layers| (layers.spatial, layers.temporal));
+    Ok(Payload {
+        sizes,
+        sublayer: Sublayer::new(spatial, temporal),
+        opens,
+        frame_end: head.end_of_frame,
+        descriptor: Descriptor::Vp9(head),
+        descriptor_len: descriptor.head_len,
+        ..start
+    })
 }
 
 #[cfg(test)]
@@ -120,8 +147,8 @@ mod tests {
         ];
         let read = read(Codec::Vp8, &payload).unwrap();
         assert!(read.keyframe_start);
-        assert_eq!(read.size, Some(Size::new(640, 360)));
-        assert_eq!(read.vp8.unwrap().1, 3);
+        assert_eq!(read.sizes[0], Some(Size::new(640, 360)));
+        assert_eq!(read.descriptor_len, 3);
         assert!(
             !starts(Codec::Vp8, &[0x90, 0x80, 0x11, 0x11, 0x02, 0x00]),
             "an inter frame"
@@ -141,7 +168,7 @@ mod tests {
     fn a_vp8_keyframe_whose_frame_is_unreadable_behind_its_first_byte_still_starts() {
         let read = read(Codec::Vp8, &[0x10, 0x00]).unwrap();
         assert!(read.keyframe_start);
-        assert_eq!(read.size, None);
+        assert_eq!(read.sizes, [None; 4]);
     }
 
     #[test]
@@ -153,14 +180,14 @@ mod tests {
             "not the start of a frame"
         );
         assert!(
-            starts(Codec::Vp9, &[0xa8, 0x91, 0x23, 0x00]),
+            starts(Codec::Vp9, &[0xa8, 0x91, 0x23, 0x00, 0x07]),
             "15-bit id, spatial layer 0"
         );
         assert!(
-            !starts(Codec::Vp9, &[0xa8, 0x91, 0x23, 0x02]),
+            !starts(Codec::Vp9, &[0xa8, 0x91, 0x23, 0x02, 0x07]),
             "15-bit id, spatial layer 1"
         );
-        assert!(!starts(Codec::Vp9, &[0xa8]));
+        assert_eq!(super::read(Codec::Vp9, &[0xa8]), Err(Malformed));
     }
 
     #[test]

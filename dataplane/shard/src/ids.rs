@@ -86,6 +86,12 @@ impl Size {
     }
 }
 
+impl From<(u16, u16)> for Size {
+    fn from((width, height): (u16, u16)) -> Self {
+        Self { width, height }
+    }
+}
+
 /// What the payload of a packet is encoded with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Codec {

@@ -15,6 +15,44 @@ pub(crate) struct Sublayer {
     pub(crate) temporal: u8,
 }
 
+impl Sublayer {
+    /// Everything there may be.
+    pub(crate) const ALL: Self = Self {
+        spatial: SPATIAL_LAYERS_MAX as u8 - 1,
+        temporal: TEMPORAL_LAYERS_MAX as u8 - 1,
+    };
+
+    /// The layers of a descriptor; what is higher than is told apart here counts as the highest.
+    pub(crate) fn new(spatial: u8, temporal: u8) -> Self {
+        Self {
+            spatial: spatial.min(Self::ALL.spatial),
+            temporal: temporal.min(Self::ALL.temporal),
+        }
+    }
+
+    /// The higher of both, spatially and temporally.
+    pub(crate) fn max(self, other: Self) -> Self {
+        Self {
+            spatial: self.spatial.max(other.spatial),
+            temporal: self.temporal.max(other.temporal),
+        }
+    }
+}
+
+/// Which layers may begin to flow with a packet, although what came before was left out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Opens {
+    /// None, as far as is known.
+    #[default]
+    Nothing,
+    /// All: a keyframe.
+    Everything,
+    /// Its own, if those below it flow.
+    Own,
+    /// By spatial layer the highest temporal layer that may; if its own flows.
+    UpTo([Option<u8>; SPATIAL_LAYERS_MAX]),
+}
+
 /// What a subscription is to get of a track.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Target {

@@ -2,12 +2,12 @@
 
 use std::time::Instant;
 
-use weir_wire::vp8;
 use weir_wire::{ExtSeq, RtpTime};
 
 use crate::buffer::ReceiveBuffer;
+use crate::codec::Descriptor;
 use crate::ids::Codec;
-use crate::layers::Sublayer;
+use crate::layers::{Opens, Sublayer};
 use crate::rewriter::Picture;
 
 /// One media packet, decrypted and parsed.
@@ -18,14 +18,14 @@ pub(crate) struct Packet {
     pub(crate) timestamp: RtpTime,
     pub(crate) marker: bool,
     pub(crate) codec: Codec,
-    /// Where the payload begins in the buffer's memory; behind the descriptor if `vp8` is set.
+    /// Where the payload begins in the buffer's memory; behind the part that `descriptor` stands for.
     pub(crate) payload_start: usize,
     /// Without padding, unless it is all there is.
     pub(crate) payload_len: usize,
     /// Nothing but padding; the payload is the padding.
     pub(crate) padding: bool,
     pub(crate) keyframe_start: bool,
-    pub(crate) vp8: Option<vp8::Descriptor>,
+    pub(crate) descriptor: Descriptor,
     pub(crate) picture: Picture,
     /// The spatial and temporal layer that it belongs to.
     #[allow(
@@ -33,6 +33,11 @@ pub(crate) struct Packet {
         reason = "read by the filter of sublayers and the rate meter"
     )]
     pub(crate) sublayer: Sublayer,
+    pub(crate) opens: Opens,
+    /// The last packet of a frame that need not be the last of its picture.
+    pub(crate) frame_end: bool,
+    /// Bytes of the dependency descriptor, which is kept at the start of the datagram; 0 without one.
+    pub(crate) dependency_len: u8,
     /// The value of the header extension (RFC 6464).
     pub(crate) audio_level: Option<u8>,
     pub(crate) video_orientation: Option<u8>,

@@ -5,6 +5,7 @@ use std::time::Instant;
 use weir_wire::ExtSeq;
 use weir_wire::vp8::PictureId;
 
+use crate::codec::{Dependencies, Sizes};
 use crate::command::AddTrack;
 use crate::history::History;
 use crate::ids::{CodecMapping, ConferenceId, LayerSet, MediaKind, Purpose, Size, TrackId};
@@ -57,7 +58,7 @@ pub(crate) struct Layer {
     /// When a subscriber last needed it.
     pub(crate) needed: Instant,
     /// From the last keyframe; by spatial layer.
-    pub(crate) sizes: [Option<Size>; SPATIAL_LAYERS_MAX],
+    pub(crate) sizes: Sizes,
 }
 
 /// A track's place among the voices of its conference.
@@ -214,6 +215,7 @@ pub(crate) struct Source {
     pub(crate) sender_report: Option<ReportedTime>,
     pub(crate) last_arrival: Instant,
     pub(crate) picture_ids: PictureIds,
+    pub(crate) dependencies: Dependencies,
     /// The highest sublayer that came so far.
     pub(crate) top: Sublayer,
     /// What each sublayer takes.
@@ -252,6 +254,7 @@ impl Source {
             sender_report: None,
             last_arrival: now,
             picture_ids: PictureIds::default(),
+            dependencies: Dependencies::default(),
             top: Sublayer::default(),
             rates: Rates::default(),
         }

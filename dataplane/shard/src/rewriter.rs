@@ -12,11 +12,13 @@ mod mapping;
 mod picture;
 #[cfg(test)]
 mod tests;
+mod thinning;
 
 use std::time::Instant;
 
 use weir_wire::{ExtSeq, RtpTime};
 
+use crate::layers::{Opens, Sublayer};
 use crate::publisher::SourceId;
 use mapping::Mapping;
 pub(crate) use picture::Picture;
@@ -31,6 +33,12 @@ pub(crate) struct Incoming {
     /// Nothing but padding.
     pub(crate) padding: bool,
     pub(crate) picture: Picture,
+    pub(crate) sublayer: Sublayer,
+    pub(crate) opens: Opens,
+    /// The last packet of its frame, which may be one spatial layer of a picture.
+    pub(crate) frame_end: bool,
+    /// Picture ids stay without gaps when pictures are left out.
+    pub(crate) counted: bool,
     pub(crate) arrival: Instant,
 }
 
@@ -40,6 +48,8 @@ pub(crate) struct Outgoing {
     pub(crate) seq: ExtSeq,
     pub(crate) timestamp: RtpTime,
     pub(crate) picture: Picture,
+    /// It may be set where the picture's own end is left out.
+    pub(crate) marker: bool,
 }
 
 /// Why a packet does not go out.
@@ -53,6 +63,8 @@ pub(crate) enum Refused {
     TooLate,
     /// Padding that was removed; the numbers close up.
     Removed,
+    /// Of a spatial or temporal layer above what goes out; the numbers close up.
+    LeftOut,
 }
 
 /// What has been sent at the highest number.
@@ -75,6 +87,8 @@ pub(crate) struct Rewriter {
     last: Option<Last>,
     current: Option<Mapping>,
     previous: Option<Mapping>,
+    /// The sublayers that go out at most after the next switch.
+    next_limit: Sublayer,
 }
 
 impl Rewriter {
@@ -85,6 +99,18 @@ impl Rewriter {
             last: None,
             current: None,
             previous: None,
+            next_limit: Sublayer::ALL,
+        }
+    }
+
+    /// Sets which sublayers of `source` go out at most: as soon as that can be decoded if it feeds the subscription now, else
+    /// from the switch to it on.
+    pub(crate) fn limit(&mut self, source: SourceId, limit: Sublayer) {
+        self.next_limit = limit;
+        if let Some(current) = &mut self.current
+            && current.source == source
+        {
+            current.thinning.want(limit);
         }
     }
 
@@ -114,17 +140,13 @@ impl Rewriter {
                 (last.seq.0 + 1 + hole, last.picture.next())
             }
         };
-        let mapping = Mapping {
-            source: packet.source,
-            first: packet.seq,
-            highest: packet.seq,
-            highest_media: packet.seq,
-            seq: seq.wrapping_sub(packet.seq.0),
-            timestamp: timestamp.0.wrapping_sub(packet.timestamp.0),
-            picture: picture.minus(packet.picture),
-            removed: [ExtSeq(0); mapping::REMOVED_MAX],
-            removed_count: 0,
+        let out = Outgoing {
+            seq: ExtSeq(seq),
+            timestamp,
+            picture,
+            marker: packet.marker,
         };
+        let mapping = Mapping::new(packet, &out, self.next_limit);
         self.previous = self.current.replace(mapping);
     }
 
@@ -135,27 +157,8 @@ impl Rewriter {
             (_, Some(previous)) if previous.source == packet.source => (previous, true),
             _ => return Err(Refused::OtherSource),
         };
-        if packet.seq < mapping.first {
-            return Err(Refused::BeforeStart);
-        }
-        if late_only && packet.seq > mapping.highest_media {
-            return Err(Refused::OtherSource);
-        }
-        if packet.padding && packet.seq.0 == mapping.highest.0 + 1 {
-            mapping.remove(packet.seq);
-            return Err(Refused::Removed);
-        }
-        let seq = mapping.number(packet.seq).ok_or(Refused::TooLate)?;
         let late = packet.seq < mapping.highest;
-        mapping.highest = mapping.highest.max(packet.seq);
-        if !packet.padding {
-            mapping.highest_media = mapping.highest_media.max(packet.seq);
-        }
-        let out = Outgoing {
-            seq,
-            timestamp: RtpTime(packet.timestamp.0.wrapping_add(mapping.timestamp)),
-            picture: packet.picture.plus(mapping.picture),
-        };
+        let out = mapping.map(packet, late_only)?;
         self.sent(packet, out, late);
         Ok(out)
     }
@@ -165,7 +168,7 @@ impl Rewriter {
             seq: out.seq,
             media_seq: out.seq,
             timestamp: out.timestamp,
-            marker: packet.marker,
+            marker: out.marker,
             picture: out.picture,
             in_order: (out.timestamp, packet.arrival),
         });
@@ -175,7 +178,7 @@ impl Rewriter {
             return;
         }
         last.media_seq = out.seq;
-        last.marker = packet.marker;
+        last.marker = out.marker;
         last.picture = out.picture;
         if out.timestamp.is_after(last.timestamp) {
             last.timestamp = out.timestamp;

@@ -49,6 +49,7 @@ impl Flags {
     const USED: u8 = 0x10;
     const SEALED: u8 = 0x20;
     const WIDE: u8 = 0x40;
+    const MARKER: u8 = 0x80;
 
     fn has(self, flag: u8) -> bool {
         self.0 & flag != 0
@@ -81,6 +82,7 @@ pub(crate) struct Sent {
     pub(crate) source: SourceId,
     pub(crate) source_seq: Seq,
     pub(crate) picture: Picture,
+    marker: bool,
     timestamp_shift: u32,
 }
 
@@ -91,6 +93,7 @@ impl Sent {
             seq: self.seq,
             timestamp: timestamp.add(self.timestamp_shift),
             picture: self.picture,
+            marker: self.marker,
         }
     }
 }
@@ -156,6 +159,7 @@ impl SentRing {
         let shift = out.timestamp.0.wrapping_sub(timestamp.0);
         let mapping = self.mapping_of((source, shift));
         let (place, last_ms) = (self.place(out.seq), self.ms(now));
+        let marker = if out.marker { Flags::MARKER } else { 0 };
         self.places[place] = Record {
             seq: out.seq.seq().0,
             source_seq: source_seq.seq().0,
@@ -163,7 +167,7 @@ impl SentRing {
             wide: 0,
             last_ms,
             mapping: mapping as u8,
-            flags: Flags(Flags::USED),
+            flags: Flags(Flags::USED | marker),
         };
     }
 
@@ -288,6 +292,7 @@ impl SentRing {
             source,
             source_seq: Seq(record.source_seq),
             picture: record.picture,
+            marker: record.flags.has(Flags::MARKER),
             timestamp_shift,
         })
     }
@@ -316,11 +321,13 @@ mod tests {
             id: seq as u16 & 0x7fff,
             tl0: 7,
             key: 3,
+            frame: 0,
         };
         let out = Outgoing {
             seq: ExtSeq(seq),
             timestamp: RtpTime(seq as u32 * 3),
             picture,
+            marker: seq % 2 == 1,
         };
         let source_seq = ExtSeq(seq + 1000);
         let timestamp = RtpTime((seq as u32 * 3).wrapping_sub(500 * source));
@@ -370,11 +377,13 @@ mod tests {
             id: 119,
             tl0: 7,
             key: 3,
+            frame: 0,
         };
         let numbers = Outgoing {
             seq: ExtSeq(119),
             timestamp: RtpTime(357),
             picture,
+            marker: true,
         };
         assert_eq!(
             (sent.source, sent.numbers(RtpTime(357).sub(500))),

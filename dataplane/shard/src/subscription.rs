@@ -45,6 +45,8 @@ pub(crate) struct Subscription {
     /// Why it is not what was asked for.
     pub(crate) limit: Limit,
     pub(crate) rewriter: Rewriter,
+    /// Nothing goes out until a keyframe: the target was taken away.
+    pub(crate) resting: bool,
     /// The spurt of the voice that the numbers are made for.
     pub(crate) spurt: u32,
     pub(crate) sent: SentRing,
@@ -114,6 +116,7 @@ impl Subscription {
             target: None,
             limit: Limit::None,
             rewriter: Rewriter::new(first.media),
+            resting: false,
             spurt: 0,
             sent: SentRing::new(capacity, now),
             rtx: of
@@ -145,7 +148,7 @@ impl Subscription {
 
     /// Whether it waits for a place to start in `source`, which feeds `layer`.
     pub(crate) fn waits_for(&self, source: SourceId, layer: usize) -> bool {
-        self.targets(layer) && self.rewriter.source() != Some(source)
+        self.targets(layer) && (self.resting || self.rewriter.source() != Some(source))
     }
 
     /// Whether the numbers have to go on from another place of the source that feeds it: what lay in between was left out.

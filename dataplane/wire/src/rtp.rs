@@ -131,6 +131,16 @@ impl<'a> Packet<'a> {
         self.header.len..self.bytes.len() - self.padding_len
     }
 
+    /// Where in the packet `part` lies, which was got from it; `None` if it was not.
+    pub fn range_of(&self, part: &[u8]) -> Option<std::ops::Range<usize>> {
+        let start = part
+            .as_ptr()
+            .addr()
+            .checked_sub(self.bytes.as_ptr().addr())?;
+        let end = start.checked_add(part.len())?;
+        (end <= self.bytes.len()).then_some(start..end)
+    }
+
     /// Bytes of padding at the end, the count included.
     pub const fn padding_len(&self) -> usize {
         self.padding_len

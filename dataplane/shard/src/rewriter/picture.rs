@@ -1,6 +1,6 @@
 //! The numbers of pictures that a decoder sees.
 
-/// The VP8 fields that must be continuous. Zero where the descriptor has none.
+/// The fields of payload and dependency descriptors that must be continuous. Zero where there are none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Picture {
     /// 15 bits; a source's 7-bit ids are extended before they get here.
@@ -8,6 +8,8 @@ pub(crate) struct Picture {
     pub(crate) tl0: u8,
     /// 5 bits.
     pub(crate) key: u8,
+    /// The frame number of the dependency descriptor.
+    pub(crate) frame: u16,
 }
 
 impl Picture {
@@ -16,6 +18,7 @@ impl Picture {
             id: 1,
             tl0: 1,
             key: 1,
+            frame: 1,
         })
     }
 
@@ -24,6 +27,7 @@ impl Picture {
             id: self.id.wrapping_add(other.id) & 0x7fff,
             tl0: self.tl0.wrapping_add(other.tl0),
             key: self.key.wrapping_add(other.key) & 0x1f,
+            frame: self.frame.wrapping_add(other.frame),
         }
     }
 
@@ -32,6 +36,7 @@ impl Picture {
             id: self.id.wrapping_sub(other.id) & 0x7fff,
             tl0: self.tl0.wrapping_sub(other.tl0),
             key: self.key.wrapping_sub(other.key) & 0x1f,
+            frame: self.frame.wrapping_sub(other.frame),
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use super::*;
 
+mod layers;
+
 const A: SourceId = SourceId(1);
 const B: SourceId = SourceId(2);
 
@@ -14,6 +16,10 @@ fn packet(source: SourceId, seq: u64) -> Incoming {
         marker: true,
         padding: false,
         picture,
+        sublayer: Sublayer::default(),
+        opens: Opens::Nothing,
+        frame_end: false,
+        counted: true,
         arrival: Instant::now(),
     }
 }
@@ -99,6 +105,7 @@ fn a_switch_continues_numbers_and_pictures() {
             id: 13_469,
             tl0: 234,
             key: 23,
+            frame: 65_535,
         },
         ..packet(A, 23_338)
     };
@@ -108,6 +115,7 @@ fn a_switch_continues_numbers_and_pictures() {
             id: 45,
             tl0: 12,
             key: 30,
+            frame: 9,
         },
         ..packet(B, 123)
     };
@@ -119,7 +127,8 @@ fn a_switch_continues_numbers_and_pictures() {
         Picture {
             id: 13_470,
             tl0: 235,
-            key: 24
+            key: 24,
+            frame: 0,
         }
     );
     assert_eq!(out.timestamp, RtpTime(last.timestamp.0 + 3000));
@@ -181,7 +190,12 @@ fn a_frame_lost_before_padding_does_not_come_back_after_the_switch() {
 #[test]
 fn a_frame_that_comes_late_behind_padding_counts_at_the_switch() {
     // Found by simulation (seed 4001).
-    let picture = |id| Picture { id, tl0: 0, key: 0 };
+    let picture = |id| Picture {
+        id,
+        tl0: 0,
+        key: 0,
+        frame: 0,
+    };
     let mut rewriter = started(Incoming {
         picture: picture(5),
         ..packet(A, 100)
@@ -226,6 +240,7 @@ fn continues(out_start: u64, in_start: u64) {
             id: (start as u16 & 0x7fff).wrapping_add(step as u16) & 0x7fff,
             tl0: (start as u8).wrapping_add(step as u8),
             key: (start as u8) & 0x1f,
+            frame: (start as u16).wrapping_add(step as u16),
         },
         ..packet(source, start + step)
     };
@@ -254,6 +269,10 @@ fn continues(out_start: u64, in_start: u64) {
         assert_eq!(
             out.picture.tl0,
             first.picture.tl0.wrapping_add(offset as u8)
+        );
+        assert_eq!(
+            out.picture.frame,
+            first.picture.frame.wrapping_add(offset as u16)
         );
         assert_eq!(
             out.picture.key,

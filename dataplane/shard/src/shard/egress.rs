@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use weir_wire::dependency;
 use weir_wire::extension::Element;
-use weir_wire::vp8::{self, PictureId};
 use weir_wire::{ExtSeq, NoRoom, Seq, rtp};
 
 use crate::counters::DropReason;
@@ -29,8 +29,11 @@ const TAG_BYTES_MAX: usize = 16;
 /// Bytes of the number in front of a retransmission's payload.
 const ORIGINAL_BYTES: usize = 2;
 
-/// Bytes of the longest header: fixed part, extension block with transport-wide number, mid, audio level and orientation.
-const HEADER_BYTES_MAX: usize = 64;
+/// Bytes of the longest dependency descriptor that a header extension can hold.
+const DEPENDENCY_BYTES_MAX: usize = 255;
+
+/// Bytes of the longest header: fixed part, extension block with all elements.
+const HEADER_BYTES_MAX: usize = 64 + 1 + DEPENDENCY_BYTES_MAX;
 
 impl Shard {
     /// Seals everything that waits.
@@ -277,7 +280,14 @@ fn write_header(
         [packet.video_orientation.unwrap_or(0)],
     );
     let wide = envelope.wide.unwrap_or_default().0.to_be_bytes();
-    let mut elements = [Element { id: 0, data: &[] }; 4];
+    let mut dependency = [0; DEPENDENCY_BYTES_MAX];
+    let dependency = match of.extensions.dependency_descriptor {
+        Some(_) if packet.dependency_len > 0 => {
+            outgoing_dependency(packet, numbers, &mut dependency)
+        }
+        _ => &[],
+    };
+    let mut elements = [Element { id: 0, data: &[] }; 5];
     let mut count = 0;
     let mut add = |id: Option<u8>, data| {
         if let Some(id) = id.filter(|id| *id != 0) {
@@ -298,8 +308,12 @@ fn write_header(
             .filter(|_| packet.video_orientation.is_some()),
         &orientation,
     );
+    add(
+        ids.dependency_descriptor.filter(|_| !dependency.is_empty()),
+        dependency,
+    );
     let header = rtp::Outgoing {
-        marker: packet.marker,
+        marker: numbers.marker,
         payload_type: envelope.payload_type,
         sequence_number: envelope.seq.seq(),
         timestamp: numbers.timestamp,
@@ -309,26 +323,28 @@ fn write_header(
     header.emit(&elements[..count], out)
 }
 
-/// The descriptor as it goes out: picture ids always have 15 bits.
-fn outgoing_descriptor(of: &vp8::Descriptor, numbers: &Outgoing) -> vp8::Descriptor {
-    vp8::Descriptor {
-        picture_id: of
-            .picture_id
-            .map(|_| PictureId::Fifteen(numbers.picture.id)),
-        tl0_picture_index: of.tl0_picture_index.map(|_| numbers.picture.tl0),
-        key_index: of.key_index.map(|_| numbers.picture.key),
-        ..*of
-    }
-}
-
 /// The length of the payload with its new descriptor.
 fn payload_len(packet: &Packet) -> usize {
-    let id = |id: PictureId| PictureId::Fifteen(id.value());
-    let descriptor = packet.vp8.map(|of| vp8::Descriptor {
-        picture_id: of.picture_id.map(id),
-        ..of
-    });
-    packet.payload_len + descriptor.map_or(0, |descriptor| descriptor.len())
+    packet.payload_len + packet.descriptor.outgoing(&packet.picture).len()
+}
+
+/// Copies the dependency descriptor and gives it the number that the frame goes out with.
+fn outgoing_dependency<'a>(
+    packet: &Packet,
+    numbers: &Outgoing,
+    out: &'a mut [u8; DEPENDENCY_BYTES_MAX],
+) -> &'a [u8] {
+    let start = packet.buffer.start();
+    let len = usize::from(packet.dependency_len);
+    let (Some(from), Some(to)) = (
+        packet.buffer.all().get(start..start + len),
+        out.get_mut(..len),
+    ) else {
+        return &[];
+    };
+    to.copy_from_slice(from);
+    dependency::set_frame_number(to, numbers.picture.frame);
+    to
 }
 
 /// Writes the new descriptor in front of the payload, and of a retransmission the original number in front of that, where
@@ -344,13 +360,11 @@ fn write_payload<'a>(
         packet.payload_start + packet.payload_len,
     );
     let memory = packet.buffer.around();
-    if let Some(descriptor) = &packet.vp8 {
-        let descriptor = outgoing_descriptor(descriptor, numbers);
-        start = start.checked_sub(descriptor.len())?;
-        descriptor
-            .emit(memory.get_mut(start..packet.payload_start)?)
-            .ok()?;
-    }
+    let descriptor = packet.descriptor.outgoing(&numbers.picture);
+    start = start.checked_sub(descriptor.len())?;
+    descriptor
+        .emit(memory.get_mut(start..packet.payload_start)?)
+        .ok()?;
     if let Some(original) = envelope.original {
         start = start.checked_sub(ORIGINAL_BYTES)?;
         memory
@@ -367,8 +381,10 @@ fn write_payload<'a>(
 }
 
 const _: () = assert!(
-    HEADER_BYTES_MAX >= 12 + 4 + 4 + 2 + crate::limits::MID_BYTES_MAX + 3 + 3 + 3,
-    "the longest header must fit: fixed part, block head, transport-wide number, mid, audio level, orientation, fill"
+    HEADER_BYTES_MAX
+        >= 12 + 4 + 4 + 2 + crate::limits::MID_BYTES_MAX + 3 + 3 + 2 + DEPENDENCY_BYTES_MAX + 3,
+    "the longest header must fit: fixed part, block head, transport-wide number, mid, audio level, orientation, dependency \
+     descriptor, fill"
 );
 const _: () = assert!(
     crate::limits::SEND_BUFFER_BYTES >= DATAGRAM_BYTES_MAX + TAG_BYTES_MAX,

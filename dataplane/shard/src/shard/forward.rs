@@ -6,7 +6,7 @@ use weir_wire::{ExtSeq, RtpTime};
 
 use crate::counters::DropReason;
 use crate::ids::MediaKind;
-use crate::layers::{self, Target};
+use crate::layers::{self, Sublayer, Target};
 use crate::limits::KEYFRAME_LATE_PACKETS;
 use crate::packet::{Packet, Slot};
 use crate::publisher::{Source, SourceId};
@@ -26,6 +26,10 @@ impl Packet {
             marker: self.marker,
             padding: self.padding,
             picture: self.picture,
+            sublayer: self.sublayer,
+            opens: self.opens,
+            frame_end: self.frame_end,
+            counted: self.descriptor.is_counted(),
             arrival: self.arrival,
         }
     }
@@ -102,8 +106,16 @@ impl Shard {
             self.counters.withhold(Withheld::NotLoudest, 1);
             return Turn::Skip;
         }
+        let otherwise = || {
+            if subscription.resting {
+                self.counters.withhold(withheld(subscription, source), 1);
+                Turn::Skip
+            } else {
+                Turn::Next
+            }
+        };
         if !subscription.waits_for(source.id, source.layer) {
-            return Turn::Next;
+            return otherwise();
         }
         // Late enough, a keyframe is not worth it: the decoder would see a step back in time. Unless there is no decoder yet.
         let in_time = source.lateness(packet.seq) <= KEYFRAME_LATE_PACKETS
@@ -111,7 +123,7 @@ impl Shard {
         if packet.keyframe_start && in_time {
             Turn::Start
         } else {
-            Turn::Next
+            otherwise()
         }
     }
 
@@ -134,6 +146,7 @@ impl Shard {
             return false;
         };
         subscription.spurt = spurt;
+        subscription.resting = false;
         let frames = match subscription.kind {
             MediaKind::Audio => Frames::Unmarked,
             MediaKind::Video => Frames::Marked,
@@ -247,6 +260,7 @@ impl Shard {
             }
             Err(Refused::TooLate) => return self.counters.count_drop(DropReason::TooLate),
             Err(Refused::Removed) => return self.counters.padding_removed.add(1),
+            Err(Refused::LeftOut) => return self.counters.withhold(Withheld::Sublayer, 1),
         };
         let (seq, timestamp) = (packet.seq, packet.timestamp);
         let record = &mut subscription.sent;
@@ -333,6 +347,7 @@ impl Shard {
         };
         subscription.target = target;
         let Some(target) = target else {
+            subscription.resting = true;
             return;
         };
         let (transport, kind, track) = (
@@ -343,6 +358,12 @@ impl Shard {
         let Some(source) = self.source_of(track, target.layer) else {
             return;
         };
+        if let (Some(of), Some(subscription)) =
+            (self.sources.get(source), self.subscriptions.get_mut(index))
+        {
+            let limit = Sublayer::new(target.spatial, target.temporal);
+            subscription.rewriter.limit(of.id, limit);
+        }
         let waits = self.subscriptions.get(index).is_some_and(|subscription| {
             self.sources.get(source).is_some_and(|of| {
                 subscription.waits_for(of.id, target.layer) && !of.keyframes.is_wanted()

@@ -19,7 +19,6 @@ use crate::limits::{
 use crate::packet::{Packet, Slot};
 use crate::publisher::Tag;
 use crate::reason::Stage;
-use crate::rewriter::Picture;
 use crate::shard::Shard;
 use crate::timing;
 use crate::transport::{Feeds, Names};
@@ -36,6 +35,8 @@ pub(super) struct Arrived {
     pub(super) transport_seq: Option<Seq>,
     pub(super) audio_level: Option<u8>,
     pub(super) video_orientation: Option<u8>,
+    /// Where the dependency descriptor lies within the datagram.
+    pub(super) dependency: Option<Range<usize>>,
 }
 
 impl Arrived {
@@ -49,6 +50,7 @@ impl Arrived {
             transport_seq: None,
             audio_level: None,
             video_orientation: None,
+            dependency: None,
         };
         let tag = |data| extension::stream_name(data).and_then(|name| Tag::new(name.as_bytes()));
         for element in packet.extensions() {
@@ -62,6 +64,9 @@ impl Arrived {
                 id if id == ids.audio_level => arrived.audio_level = element.data.first().copied(),
                 id if id == ids.video_orientation => {
                     arrived.video_orientation = element.data.first().copied()
+                }
+                id if id == ids.dependency_descriptor => {
+                    arrived.dependency = packet.range_of(element.data)
                 }
                 _ => {}
             }
@@ -229,44 +234,42 @@ impl Shard {
 
     fn media(
         &mut self,
-        buffer: ReceiveBuffer,
+        mut buffer: ReceiveBuffer,
         source: u32,
         media: Media,
         arrived: &Arrived,
         now: Instant,
     ) {
-        let (codec, payload) = match self.read_payload(source, &media, buffer.datagram()) {
+        let (codec, mut payload) = match self.read_payload(source, &media, buffer.datagram()) {
             Ok(read) => read,
             Err(reason) => return self.refuse(buffer, reason),
         };
+        let frame = self.read_dependency(source, &media, arrived, buffer.datagram(), &mut payload);
         if let Err(reason) = self.count_arrival(source, &media, &payload, arrived, now) {
             return self.refuse(buffer, reason);
         }
         let Some(of) = self.sources.get_mut(source) else {
             return self.refuse(buffer, DropReason::UnknownSsrc);
         };
-        let descriptor = payload.vp8.map(|(descriptor, _)| descriptor);
-        let descriptor_len = payload.vp8.map_or(0, |(_, len)| len);
-        let picture = descriptor.map_or(Picture::default(), |descriptor| Picture {
-            id: descriptor
-                .picture_id
-                .map_or(0, |id| of.picture_ids.extend(id)),
-            tl0: descriptor.tl0_picture_index.unwrap_or(0),
-            key: descriptor.key_index.unwrap_or(0),
-        });
+        let mut picture = payload.descriptor.picture(&mut of.picture_ids);
+        picture.frame = frame.unwrap_or(0);
+        let dependency_len = keep_dependency(&mut buffer, arrived.dependency.as_ref());
         let packet = Packet {
-            payload_start: buffer.start() + media.payload.start + descriptor_len,
+            payload_start: buffer.start() + media.payload.start + payload.descriptor_len,
             buffer,
             seq: media.seq,
             timestamp: arrived.header.timestamp,
             marker: arrived.header.marker,
             codec,
-            payload_len: media.payload.len() - descriptor_len,
+            payload_len: media.payload.len() - payload.descriptor_len,
             padding: media.padding,
             keyframe_start: payload.keyframe_start,
-            vp8: descriptor,
+            descriptor: payload.descriptor,
             picture,
             sublayer: payload.sublayer,
+            opens: payload.opens,
+            frame_end: payload.frame_end,
+            dependency_len,
             audio_level: arrived.audio_level,
             video_orientation: arrived.video_orientation,
             arrival: now,
@@ -306,6 +309,20 @@ impl Shard {
             .ok_or(DropReason::RtpMalformed)?;
         let payload = codec::read(codec, payload).map_err(|_| DropReason::PayloadMalformed)?;
         Ok((codec, payload))
+    }
+
+    /// What the dependency descriptor says goes before what was read of the payload. Returns the frame's number.
+    fn read_dependency(
+        &mut self,
+        source: u32,
+        media: &Media,
+        arrived: &Arrived,
+        datagram: &[u8],
+        payload: &mut Payload,
+    ) -> Option<u16> {
+        let data = datagram.get(arrived.dependency.clone()?)?;
+        let of = self.sources.get_mut(source).filter(|_| !media.padding)?;
+        of.dependencies.read(data, media.seq, payload)
     }
 
     /// Everything that is known of a source and its layer by a packet's mere arrival.
@@ -354,8 +371,8 @@ impl Shard {
             of.missing.clear_before(media.seq);
         }
         of.last_arrival = now;
-        of.top.spatial = of.top.spatial.max(payload.sublayer.spatial);
-        of.top.temporal = of.top.temporal.max(payload.sublayer.temporal);
+        let seen = of.top.max(payload.sublayer);
+        of.top = of.dependencies.top().unwrap_or(seen);
         let due = [
             of.missing.poll_timeout(),
             of.keyframes.poll_timeout().map(|at| at.unwrap_or(now)),
@@ -364,9 +381,12 @@ impl Shard {
         let returned = layer
             .last_arrival
             .is_none_or(|last| now.saturating_duration_since(last) >= LAYER_SILENT);
-        let resized = payload.size.is_some() && payload.size != layer.sizes[0];
+        let says_sizes = payload.sizes.iter().any(Option::is_some);
+        let resized = says_sizes && payload.sizes != layer.sizes;
         layer.last_arrival = Some(now);
-        layer.sizes[0] = payload.size.or(layer.sizes[0]);
+        if says_sizes {
+            layer.sizes = payload.sizes;
+        }
         let look = returned
             || resized
             || now.saturating_duration_since(track.layers_checked) >= LAYER_CHECK_INTERVAL;
@@ -423,6 +443,19 @@ impl Shard {
             self.packets.release(oldest.slot);
         }
     }
+}
+
+/// Moves the dependency descriptor to the start of the datagram, over header fields that have been read: where it was, payload
+/// descriptors of subscribers are written. Returns how long it is.
+fn keep_dependency(buffer: &mut ReceiveBuffer, at: Option<&Range<usize>>) -> u8 {
+    let Some(at) = at.filter(|at| at.end <= buffer.datagram().len()) else {
+        return 0;
+    };
+    let len = u8::try_from(at.len()).unwrap_or(0);
+    buffer
+        .datagram_mut()
+        .copy_within(at.start..at.start + usize::from(len), 0);
+    len
 }
 
 /// Why a protected packet was refused, as a counter.
