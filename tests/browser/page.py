@@ -24,10 +24,12 @@ FAKE_DEVICES = [
 class Page:
     """A browser that shows the page."""
 
-    def __init__(self, driver, name, source, camera, size):
+    def __init__(self, driver, name, source, camera, size, first=None, flags=()):
         self.name = name
         self.source = source
-        self.browser = Browser(driver, [*FAKE_DEVICES, f"--use-file-for-fake-video-capture={camera}"], size)
+        self.browser = Browser(driver, [*FAKE_DEVICES, f"--use-file-for-fake-video-capture={camera}", *flags], size)
+        if first:
+            self.browser.run_first(first)
 
     def open(self, base_url, **fields):
         """Opens the page with its forms filled, see the head of app.js."""

@@ -62,17 +62,6 @@ def run(world, report, chosen):
             report.figures.setdefault("focus_cores", {})[name] = max(0, world.focus_cpu_seconds() - cpu) / spent
 
 
-def keep_traces(world):
-    """What the pages looked like and said at the end, for whoever has to find out."""
-    for page in world.pages:
-        try:
-            page.browser.screenshot(world.logs / f"{page.name}.png")
-            lines = [*page.log(), "--- console", *page.browser.console()]
-            (world.logs / f"{page.name}.log").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        except (WebDriverError, OSError) as error:
-            print(f"no traces of {page.name}: {error}")
-
-
 def main():
     parser = argparse.ArgumentParser(description="Three Chromium pages meet through Synapse and the focus.")
     parser.add_argument("--weir", help="the binary (default: debug/weir in the target folder)")
@@ -96,7 +85,7 @@ def main():
             try:
                 run(world, report, chosen)
             finally:
-                keep_traces(world)
+                world.keep_traces()
     except Exception as error:  # whatever it is, the sum at the end must say that something failed
         report.fail("setting up", error)
         traceback.print_exc(file=sys.stdout)

@@ -1,6 +1,6 @@
 """A small client of the W3C WebDriver protocol: just enough to drive Chromium by chromedriver, on the standard library.
 
-Not here: what the pages are asked to do (pages.py).
+Not here: what the pages are asked to do (page.py).
 """
 
 import base64
@@ -114,6 +114,11 @@ class Browser:
         answer = driver.request("POST", "/session", {"capabilities": {"alwaysMatch": capabilities}})
         self.path = f"/session/{answer['sessionId']}"
         self.version = answer["capabilities"]["browserVersion"]
+
+    def run_first(self, script):
+        """Runs a script in every page from now on, before the page's own."""
+        command = {"cmd": "Page.addScriptToEvaluateOnNewDocument", "params": {"source": script}}
+        self.driver.request("POST", f"{self.path}/goog/cdp/execute", command)
 
     def open(self, url):
         """Goes to an address and waits until it has loaded."""

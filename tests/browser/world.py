@@ -14,7 +14,7 @@ import urllib.parse
 import urllib.request
 
 from page import Page
-from webdriver import Driver, free_port
+from webdriver import Driver, WebDriverError, free_port
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target")
@@ -56,6 +56,16 @@ class World:
 
     def __exit__(self, *_):
         self.close()
+
+    def keep_traces(self):
+        """What the pages looked like and said at the end, for whoever has to find out."""
+        for page in self.pages:
+            try:
+                page.browser.screenshot(self.logs / f"{page.name}.png")
+                lines = [*page.log(), "--- console", *page.browser.console()]
+                (self.logs / f"{page.name}.log").write_text("\n".join(lines) + "\n", encoding="utf-8")
+            except (WebDriverError, OSError) as error:
+                print(f"no traces of {page.name}: {error}")
 
     def close(self):
         """Stops what was started, newest first."""
@@ -137,9 +147,9 @@ class World:
         pairs = [line.rsplit(" ", 1) for line in lines if line and not line.startswith("#")]
         return {name: float(value) for name, value in pairs}
 
-    def add_page(self, name, source, **fields):
-        """Opens a page that logs in as `name` and goes into the room's call."""
-        page = Page(self.driver, name, source, self._camera(source), self.window)
+    def add_page(self, name, source, first=None, flags=(), **fields):
+        """Opens a page that logs in as `name` and goes into the room's call. `first` is a script that runs before its own."""
+        page = Page(self.driver, name, source, self._camera(source), self.window, first, flags)
         self.pages.append(page)
         page.open(self.http, homeserver=self.base_url, user=name, password=PASSWORD, room=self.room, join=1, **fields)
         page.wait_connected()

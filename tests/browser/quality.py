@@ -1,0 +1,109 @@
+#!/usr/bin/env python3
+"""What a viewer sees on a bad network: two Chromium pages, each behind a relay, through Synapse and the focus.
+
+    tests/browser/quality.py [--full] [--only NAME,…] [--json FILE] [--logs FOLDER]
+
+Needs what run.py needs, and the built binary `weir-relay`. One line per check, all figures as JSON, `N passed, N failed`
+at the end. Without --full the runs are short: they show that it works, not how well.
+"""
+
+import argparse
+import pathlib
+import shutil
+import sys
+import time
+import traceback
+
+from world import TARGET, World, WorldError  # first: it makes tests/synapse.py importable
+import hostile
+import quality_checks as checks
+from relay import Relay
+from report import Report
+from webdriver import WebDriverError, find_chromium
+
+WATCH = (pathlib.Path(__file__).parent / "watch.js").read_text(encoding="utf-8")
+
+
+def scenario(full, arguments):
+    """The checks by name, in their order."""
+    seconds = arguments.seconds or (60 if full else 10)
+    rates = [int(rate) for rate in arguments.loss.split(",")] if arguments.loss else ([0, 2, 5, 10] if full else [5])
+    return {
+        "top-layer": lambda stage, report: checks.top_layer(stage, report, 5 if full else 1),
+        "changes": lambda stage, report: checks.layer_changes(stage, report, arguments.changes or (100 if full else 10)),
+        "loss": lambda stage, report: checks.loss(stage, report, seconds, rates),
+        "bottleneck": lambda stage, report: checks.bottleneck(stage, report, arguments.stage or (20 if full else 10)),
+    }
+
+
+def watching(relay):
+    """The script for a page behind a relay."""
+    return WATCH.replace("const RELAY = null", f'const RELAY = "{relay.address}"')
+
+
+def run(world, report, chosen, relay_binary):
+    """Sets the stage, then makes the chosen checks; one that fails does not keep the next from being made."""
+    port = hostile.udp_ports(world.focus.pid)[0]
+    relays = [Relay(relay_binary, port, world.logs / f"relay-{name}.log", seed) for seed, name in ((1, "sender"), (2, "viewer"))]
+    try:
+        flags = ["--enable-logging", f"--log-file={world.logs / 'chromium-viewer.log'}", "--v=0"]
+        viewer = world.add_page("bob", 2, watching(relays[1]), flags, camera=0)
+        sender = world.add_page("alice", 1, watching(relays[0]))
+        viewer.draw(False)
+        sender.draw(False)
+        viewer.call("setQuality('high')")
+        stage = checks.Stage(world, sender, viewer, *relays)
+        stage.viewer.wait_remote(lambda tiles: stage.path in tiles and tiles[stage.path]["bound"], "the picture comes")
+        for name, check in chosen.items():
+            print(f"-- {name}", flush=True)
+            started, cpu = time.monotonic(), world.focus_cpu_seconds()
+            try:
+                check(stage, report)
+            except (WebDriverError, WorldError, KeyError, TypeError, OSError, ValueError, IndexError) as error:
+                report.fail(name, error)
+                traceback.print_exc(file=sys.stdout)
+            spent = time.monotonic() - started
+            report.figures.setdefault("seconds", {})[name] = spent
+            if world.focus.poll() is None:
+                report.figures.setdefault("focus_cores", {})[name] = (world.focus_cpu_seconds() - cpu) / spent
+    finally:
+        for relay in relays:
+            relay.close()
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Two Chromium pages on bad networks.")
+    parser.add_argument("--full", action="store_true", help="as long as the figures need; about 15 minutes")
+    parser.add_argument("--weir", help="the binary (default: debug/weir in the target folder)")
+    parser.add_argument("--relay", help="the binary (default: debug/weir-relay in the target folder)")
+    parser.add_argument("--logs", type=pathlib.Path, default=TARGET / "quality-test", help="folder for logs")
+    parser.add_argument("--json", type=pathlib.Path, help="file for all figures")
+    parser.add_argument("--only", help="names of checks, with commas: top-layer, changes, loss, bottleneck")
+    parser.add_argument("--seconds", type=int, help="how long each loss is watched")
+    parser.add_argument("--loss", help="percents, with commas")
+    parser.add_argument("--changes", type=int, help="how many layer changes")
+    parser.add_argument("--stage", type=int, help="seconds of each width of the bottleneck")
+    arguments = parser.parse_args()
+    every = scenario(arguments.full, arguments)
+    chosen = every if not arguments.only else {name: every[name] for name in arguments.only.split(",")}
+
+    if None in find_chromium():
+        sys.exit("chromium and chromedriver are needed: apt install chromium chromium-driver")
+    shutil.rmtree(arguments.logs, ignore_errors=True)
+    report = Report()
+    try:
+        with World(arguments.logs, arguments.weir, window=(400, 300)) as world:
+            try:
+                run(world, report, chosen, arguments.relay or TARGET / "debug" / "weir-relay")
+            finally:
+                world.keep_traces()
+    except Exception as error:  # whatever it is, the sum at the end must say that something failed
+        report.fail("setting up", error)
+        traceback.print_exc(file=sys.stdout)
+    report.write(arguments.json or arguments.logs / "report.json")
+    print(f"{report.passed} passed, {report.failed} failed")
+    return 1 if report.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
