@@ -8,31 +8,33 @@ at the end. Without --full the runs are short: they show that it works, not how 
 """
 
 import argparse
+import functools
 import pathlib
 import shutil
 import sys
-import time
 import traceback
 
-from world import TARGET, World, WorldError  # first: it makes tests/synapse.py importable
+from world import TARGET, World  # first: it makes tests/synapse.py importable
 import hostile
 import quality_checks as checks
 from relay import Relay
 from report import Report
-from webdriver import WebDriverError, find_chromium
+from stage import VIEWER_LOG, Stage, width_of
+from webdriver import find_chromium
 
 WATCH = (pathlib.Path(__file__).parent / "watch.js").read_text(encoding="utf-8")
 
 
-def scenario(full, arguments):
+def scenario(arguments):
     """The checks by name, in their order."""
-    seconds = arguments.seconds or (60 if full else 10)
-    rates = [int(rate) for rate in arguments.loss.split(",")] if arguments.loss else ([0, 2, 5, 10] if full else [5])
+    full, targets = arguments.full, checks.FULL if arguments.full else checks.SHORT
+    seconds, changes = arguments.seconds or (60 if full else 10), arguments.changes or (100 if full else 10)
+    percents = [int(percent) for percent in arguments.loss.split(",")] if arguments.loss else ([0, 2, 5, 10] if full else [5])
     return {
-        "top-layer": lambda stage, report: checks.top_layer(stage, report, 5 if full else 1),
-        "changes": lambda stage, report: checks.layer_changes(stage, report, arguments.changes or (100 if full else 10)),
-        "loss": lambda stage, report: checks.loss(stage, report, seconds, rates),
-        "bottleneck": lambda stage, report: checks.bottleneck(stage, report, arguments.stage or (20 if full else 10)),
+        "top-layer": lambda stage, report: checks.top_layer(stage, targets, report, 5 if full else 1),
+        "changes": lambda stage, report: checks.layer_changes(stage, targets, report, changes),
+        "loss": lambda stage, report: checks.loss(stage, targets, report, seconds, percents),
+        "bottleneck": lambda stage, report: checks.bottleneck(stage, targets, report, arguments.stage or (20 if full else 10)),
     }
 
 
@@ -41,31 +43,28 @@ def watching(relay):
     return WATCH.replace("const RELAY = null", f'const RELAY = "{relay.address}"')
 
 
+def set_stage(world, sender_relay, viewer_relay):
+    """Lets in the page that watches, then the one that sends. Neither draws: on a machine without a graphics card that would
+    take as much of it as another page."""
+    # The one that watches has a microphone, as most do: without sending anything its browser does not know the round trip.
+    flags = ["--enable-logging", f"--log-file={world.logs / VIEWER_LOG}", "--log-level=0", "--vmodule=*/webrtc/*=1"]
+    viewer = world.add_page("bob", 2, watching(viewer_relay), flags, camera=0)
+    sender = world.add_page("alice", 1, watching(sender_relay))
+    for page in (viewer, sender):
+        page.draw(False)
+    stage = Stage(world, sender, viewer, sender_relay, viewer_relay)
+    viewer.call("setQuality('high')")
+    viewer.wait_remote(lambda tiles: width_of(tiles, stage.path), "the picture comes")
+    return stage
+
+
 def run(world, report, chosen, relay_binary):
-    """Sets the stage, then makes the chosen checks; one that fails does not keep the next from being made."""
+    """Sets the stage, then makes the chosen checks."""
     port = hostile.udp_ports(world.focus.pid)[0]
     relays = [Relay(relay_binary, port, world.logs / f"relay-{name}.log", seed) for seed, name in ((1, "sender"), (2, "viewer"))]
     try:
-        flags = ["--enable-logging", f"--log-file={world.logs / 'chromium-viewer.log'}", "--v=0"]
-        viewer = world.add_page("bob", 2, watching(relays[1]), flags, camera=0)
-        sender = world.add_page("alice", 1, watching(relays[0]))
-        viewer.draw(False)
-        sender.draw(False)
-        viewer.call("setQuality('high')")
-        stage = checks.Stage(world, sender, viewer, *relays)
-        stage.viewer.wait_remote(lambda tiles: stage.path in tiles and tiles[stage.path]["bound"], "the picture comes")
-        for name, check in chosen.items():
-            print(f"-- {name}", flush=True)
-            started, cpu = time.monotonic(), world.focus_cpu_seconds()
-            try:
-                check(stage, report)
-            except (WebDriverError, WorldError, KeyError, TypeError, OSError, ValueError, IndexError) as error:
-                report.fail(name, error)
-                traceback.print_exc(file=sys.stdout)
-            spent = time.monotonic() - started
-            report.figures.setdefault("seconds", {})[name] = spent
-            if world.focus.poll() is None:
-                report.figures.setdefault("focus_cores", {})[name] = (world.focus_cpu_seconds() - cpu) / spent
+        stage = set_stage(world, *relays)
+        world.make_checks({name: functools.partial(check, stage) for name, check in chosen.items()}, report)
     finally:
         for relay in relays:
             relay.close()
@@ -84,7 +83,7 @@ def main():
     parser.add_argument("--changes", type=int, help="how many layer changes")
     parser.add_argument("--stage", type=int, help="seconds of each width of the bottleneck")
     arguments = parser.parse_args()
-    every = scenario(arguments.full, arguments)
+    every = scenario(arguments)
     chosen = every if not arguments.only else {name: every[name] for name in arguments.only.split(",")}
 
     if None in find_chromium():

@@ -56,16 +56,17 @@ def grown(before, after, name):
 
 def rates(samples, entry_of, name="bytesReceived"):
     """A counter of bytes as bits a second between samples: [(ms, bits a second)]."""
-    points = [(sample["at"], entry_of(sample).get(name, 0)) for sample in samples]
-    return [
-        (at, 8000 * (count - before) / (at - before_at))
-        for (before_at, before), (at, count) in zip(points, points[1:])
-        if at > before_at and count >= before
-    ]
+    return rates_of([(sample["at"], entry_of(sample).get(name, 0)) for sample in samples])
 
 
-def silences(samples):
-    """The longest time without a packet of audio, in milliseconds, as far as the samples can tell."""
+def rates_of(points):
+    """[(ms, bytes so far)] as bits a second."""
+    pairs = zip(points, points[1:])
+    return [(at, 8000 * (count - before) / (at - was)) for (was, before), (at, count) in pairs if at > was and count >= before]
+
+
+def silence_max_ms(samples):
+    """The longest time without a packet of sound, as far as the samples can tell."""
     longest, since, last = 0, None, None
     for sample in samples:
         packets = inbound(sample, "audio").get("packetsReceived", 0)

@@ -9,6 +9,7 @@ import pathlib
 import subprocess
 import sys
 import time
+import traceback
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -190,6 +191,21 @@ class World:
         """A to-device message to the focus, whatever its content."""
         path = f"sendToDevice/{urllib.parse.quote(kind)}/{time.monotonic_ns()}"
         self.matrix("PUT", path, {"messages": {"@focus:localhost": {FOCUS_DEVICE: content}}}, name)
+
+    def make_checks(self, checks, report):
+        """Makes checks by name; one that fails does not keep the next from being made."""
+        for name, check in checks.items():
+            print(f"-- {name}", flush=True)
+            started, cpu = time.monotonic(), self.focus_cpu_seconds()
+            try:
+                check(report)
+            except (WebDriverError, WorldError, KeyError, TypeError, ValueError, IndexError, OSError) as error:
+                report.fail(name, error)
+                traceback.print_exc(file=sys.stdout)
+            spent = time.monotonic() - started
+            report.figures.setdefault("seconds", {})[name] = spent
+            if self.focus.poll() is None:
+                report.figures.setdefault("focus_cores", {})[name] = max(0, self.focus_cpu_seconds() - cpu) / spent
 
     def focus_cpu_seconds(self):
         """Processor time that the focus has used so far."""
