@@ -16,6 +16,7 @@ import traceback
 
 from world import TARGET, World  # first: it makes tests/synapse.py importable
 import hostile
+import plot
 import quality_checks as checks
 from relay import Relay
 from report import Report
@@ -77,6 +78,7 @@ def main():
     parser.add_argument("--relay", help="the binary (default: debug/weir-relay in the target folder)")
     parser.add_argument("--logs", type=pathlib.Path, default=TARGET / "quality-test", help="folder for logs")
     parser.add_argument("--json", type=pathlib.Path, help="file for all figures")
+    parser.add_argument("--plot", type=pathlib.Path, help="file for a drawing of the bottleneck run")
     parser.add_argument("--only", help="names of checks, with commas: top-layer, changes, loss, bottleneck")
     parser.add_argument("--seconds", type=int, help="how long each loss is watched")
     parser.add_argument("--loss", help="percents, with commas")
@@ -100,6 +102,8 @@ def main():
         report.fail("setting up", error)
         traceback.print_exc(file=sys.stdout)
     report.write(arguments.json or arguments.logs / "report.json")
+    if arguments.plot and "bottleneck" in report.figures:
+        arguments.plot.write_text(plot.draw(report.figures["bottleneck"]), encoding="utf-8")
     print(f"{report.passed} passed, {report.failed} failed")
     return 1 if report.failed else 0
 

@@ -102,7 +102,7 @@ def layer_changes(stage, targets, report, times):
     name = f"{times} layer changes"
     report.check(f"{name}: longest gap between frames", max(gaps) <= targets.change_gap_ms, f"{spread(gaps)} ms", f"at most {targets.change_gap_ms} ms")
     report.check(f"{name}: keyframes asked of the sender", asked <= times, asked, "at most one a change")
-    errors = {key: figures[key] for key in ("decode_errors", "plis_sent", "frames_unreadable", "frames_again")}
+    errors = {key: figures[key] for key in ("decode_errors", "plis_sent", "frames_unreadable")}
     report.check(f"{name}: the decoder is content", not any(errors.values()), ", ".join(f"{k} {v}" for k, v in errors.items()), "all 0")
     print(f"       until the new size is decoded: {spread(waits)} ms; freezes by getStats: {figures['freezes']}")
 

@@ -4,6 +4,7 @@ figures of what was seen meanwhile.
 Not here: what must be true of the figures (quality_checks.py), what surrounds the pages (world.py).
 """
 
+import json
 import re
 import threading
 import time
@@ -37,6 +38,7 @@ class Stage:
         self.world = world
         self.sender, self.viewer = sender, viewer
         self.sender_relay, self.viewer_relay = sender_relay, viewer_relay
+        self._watches = 0
 
     @property
     def path(self):
@@ -87,6 +89,9 @@ class Stage:
         seen["viewer_relay"], seen["sender_relay"] = self.viewer_relay.stop_watching(), self.sender_relay.stop_watching()
         seen["metrics"] = self._metrics
         seen["decode_errors"] = self._count_decode_errors() - self._decode_errors
+        # For whoever has to find out: everything, frame by frame.
+        self._watches += 1
+        (self.world.logs / f"seen-{self._watches}.json").write_text(json.dumps(seen))
         return seen
 
 
