@@ -122,7 +122,7 @@ def viewer_figures(viewer):
     heard, hears = watched.inbound(first, "audio"), watched.inbound(last, "audio")
     video = lambda name: watched.grown(was, now, name)
     seconds = (last["at"] - first["at"]) / 1000
-    again = watched.out_of_order(frames)
+    again = watched.shown_again(frames)
     return {
         "seconds": seconds,
         "frames_shown": len([frame for frame in frames if first["at"] <= frame[0] <= last["at"]]) - again,

@@ -24,11 +24,12 @@ def unreadable(frames):
     return sum(frame[1] < 0 for frame in frames)
 
 
-def out_of_order(frames):
-    """How many pictures came again or after a later one. The numbers wrap; half a loop is the most that can be told."""
+def shown_again(frames):
+    """How many pictures came again or after a later one. The numbers wrap; half a loop is the most that can be told. Chromium
+    plays a camera file's first picture twice, each time it begins anew."""
     numbers = [frame[1] for frame in frames if frame[1] >= 0]
-    steps = [(two - one) % LOOP_FRAMES for one, two in zip(numbers, numbers[1:])]
-    return sum(step == 0 or step > LOOP_FRAMES // 2 for step in steps)
+    steps = [((two - one) % LOOP_FRAMES, two) for one, two in zip(numbers, numbers[1:])]
+    return sum((step == 0 and number != 0) or step > LOOP_FRAMES // 2 for step, number in steps)
 
 
 def inbound(sample, kind):
