@@ -13,6 +13,7 @@
 pub mod limits;
 
 mod buffer;
+mod bwe;
 mod codec;
 mod command;
 mod config;

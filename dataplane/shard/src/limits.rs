@@ -272,3 +272,51 @@ pub const STATUS_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Timers are looked at no more often than this: finer costs wake-ups, coarser delays NACKs.
 pub const TICK: Duration = Duration::from_millis(5);
+
+// ── Bandwidth ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/// Packets with transport-wide numbers that a transport remembers: 1.6 s at 10 Mb/s, for the round trip, the queue and the
+/// interval of feedback. 48 KiB a subscriber.
+pub const FLIGHT_PACKETS: usize = 2048;
+
+/// Statuses of one feedback that are looked at. What is left out counts as neither arrived nor lost.
+pub const FEEDBACK_STATUSES_MAX: usize = FLIGHT_PACKETS;
+
+/// What a subscriber can be sent until its feedback says more: one good picture. More fills the queue of a slow link before
+/// anything is known of it, less makes the first pictures on a fast one worse than they need be.
+pub const ESTIMATE_START_BPS: u64 = 2_000_000;
+
+/// Nobody is taken to have less: audio, and the probes that find out about more.
+pub const ESTIMATE_MIN_BPS: u64 = 50_000;
+
+/// Nobody is taken to have more: what a subscriber of 64 tracks may want. Higher lets a liar draw more.
+pub const ESTIMATE_MAX_BPS: u64 = 100_000_000;
+
+/// A subscriber that negotiated feedback and has sent none for this long after the first packet will not: it is not limited.
+/// Browsers send it every 50 to 250 ms.
+pub const FEEDBACK_UNHEARD: Duration = Duration::from_secs(1);
+
+/// A ceiling (REMB) holds this long. Who sends them repeats them every second or so.
+pub const REMB_LASTS: Duration = Duration::from_secs(10);
+
+/// A probe tries this many times the estimate. More finds a fast link sooner and fills the queue of a slow one more.
+pub const PROBE_STEP: f64 = 2.0;
+
+/// A probe lasts at least so long: four bursts behind the first, for jitter to matter less.
+pub const PROBE_DURATION: Duration = Duration::from_millis(20);
+
+/// And has at least so many bytes, at whatever rate.
+pub const PROBE_BYTES_MIN: u64 = 3000;
+
+/// After a probe that found the way full. Shorter finds a way that has become wider sooner, and takes a larger part of one
+/// that has not.
+pub const PROBE_INTERVAL: Duration = Duration::from_secs(3);
+
+/// After the estimate went down: what it was before may have been right.
+pub const PROBE_AFTER_BACK_OFF: Duration = Duration::from_millis(1500);
+
+/// A probe of which nothing was heard for this long has failed.
+pub const PROBE_GIVEN_UP: Duration = Duration::from_secs(1);
+
+/// While a probe fills the queue on purpose, a growing queue is no sign; but not for longer than this.
+pub const PROBE_CONCLUSION: Duration = Duration::from_millis(400);

@@ -1,0 +1,185 @@
+//! The rate that the way carries, by its delay: down to what comes through as soon as a queue grows, up again slowly while
+//! the rate is used. Faster ways up are [probes](super::probe).
+
+use super::groups::Group;
+use super::queue::{Passage, Queue};
+use super::trend::{Trend, Usage};
+
+/// The part of what came through a full way that is sent from then on; the rest lets the queue empty. Less empties it
+/// faster, and leaves more of the way unused afterwards.
+const BACK_OFF: f64 = 0.85;
+
+/// Growth a second far from where the way was full the last time.
+const GROWTH: f64 = 1.08;
+
+/// Growth near there, in bits a second each second.
+const GROWTH_NEAR_BPS: f64 = 40_000.0;
+
+/// Near is this close to where it was full.
+const NEAR: f64 = 0.9;
+
+/// The rate does not grow unless at least this part of it is sent: nothing has shown that more would fit.
+const USED: f64 = 0.95;
+
+/// And where probes are sent, not beyond this part of what came through the full way: they find out what lies above.
+const GROWTH_MAX: f64 = 1.05;
+
+/// Where no probes can be sent there is no other way to learn of more.
+const USED_WITHOUT_PROBES: f64 = 0.5;
+
+/// While less than this part of the rate is sent, a sign of congestion is more likely noise.
+const IDLE: f64 = 0.5;
+
+/// Then a queue must be this long to count, and the rate is at most halved.
+const IDLE_WAIT_MS: f64 = 60.0;
+const IDLE_BACK_OFF: f64 = 0.5;
+
+/// A way is full if this much less arrives than was sent, or if the queue is this long. While it is shorter, a step down is at
+/// most this large: a large frame makes a queue as well.
+const FULL: f64 = 0.95;
+const FULL_WAIT_MS: f64 = 50.0;
+const SHORT_BACK_OFF: f64 = 0.9;
+
+/// Between two steps down, besides the round trip: what the first one did must have become visible.
+const DOWN_INTERVAL_US: u64 = 100_000;
+
+/// The estimate by delay.
+#[derive(Debug)]
+pub(crate) struct DelayBased {
+    trend: Trend,
+    queue: Queue,
+    bps: f64,
+    /// The queue grew since the last update.
+    over: bool,
+    usage: Usage,
+    /// What came through when the way was full.
+    full_bps: Option<f64>,
+    down_at_us: Option<u64>,
+    updated_us: Option<u64>,
+}
+
+/// What an update may build on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Circumstances {
+    pub(crate) sent_bps: f64,
+    pub(crate) rtt_us: u64,
+    pub(crate) can_probe: bool,
+}
+
+impl DelayBased {
+    pub(crate) fn new(start_bps: f64) -> Self {
+        Self {
+            trend: Trend::new(),
+            queue: Queue::new(),
+            bps: start_bps,
+            over: false,
+            usage: Usage::Normal,
+            full_bps: None,
+            down_at_us: None,
+            updated_us: None,
+        }
+    }
+
+    pub(crate) fn bps(&self) -> f64 {
+        self.bps
+    }
+
+    /// How long packets wait on the way, in milliseconds.
+    pub(crate) fn wait_ms(&self) -> f64 {
+        self.queue.wait_ms()
+    }
+
+    /// Whether the queue neither grows nor is long.
+    pub(crate) fn is_calm(&self) -> bool {
+        self.usage != Usage::Over && self.wait_ms() < FULL_WAIT_MS
+    }
+
+    /// Takes the next complete group.
+    pub(crate) fn add(&mut self, group: Group) {
+        self.queue.add(group);
+        self.usage = self.trend.add(group);
+        self.over |= self.usage == Usage::Over;
+    }
+
+    /// The receiver's clock has jumped: what was before it cannot be compared.
+    pub(crate) fn reset_clock(&mut self) {
+        (self.trend, self.queue) = (Trend::new(), Queue::new());
+    }
+
+    /// Whether the queue grew and no update has dealt with it.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over
+    }
+
+    /// A probe has shown that this much fits, and whether that is all.
+    pub(crate) fn set(&mut self, bps: f64, full: bool, now_us: u64) {
+        if bps < self.bps {
+            self.down_at_us = Some(now_us);
+        }
+        self.over &= !full;
+        self.full_bps = full.then_some(bps);
+        self.bps = bps;
+    }
+
+    /// Decides after each feedback. Whether the rate went down.
+    pub(crate) fn update(&mut self, by: Circumstances, now_us: u64) -> bool {
+        let over = std::mem::take(&mut self.over);
+        let since_us = now_us.saturating_sub(self.updated_us.replace(now_us).unwrap_or(now_us));
+        if over {
+            return self.back_off(by, now_us);
+        }
+        if self.usage == Usage::Normal {
+            self.grow(by, since_us);
+        }
+        false
+    }
+
+    fn back_off(&mut self, by: Circumstances, now_us: u64) -> bool {
+        let wait_us = by.rtt_us + DOWN_INTERVAL_US;
+        let too_soon = |at: u64| now_us.saturating_sub(at) < wait_us;
+        if self.down_at_us.is_some_and(too_soon) {
+            return false;
+        }
+        let Some(Passage {
+            sent_bps,
+            arrived_bps,
+        }) = self.queue.passage()
+        else {
+            return false;
+        };
+        let idle = by.sent_bps < IDLE * self.bps;
+        let short = self.wait_ms() <= FULL_WAIT_MS;
+        let (full, least) = match (idle, short) {
+            (true, _) => (self.wait_ms() > IDLE_WAIT_MS, IDLE_BACK_OFF),
+            (false, true) => (arrived_bps < FULL * sent_bps, SHORT_BACK_OFF),
+            (false, false) => (true, 0.0),
+        };
+        let lower = (BACK_OFF * arrived_bps).max(least * self.bps);
+        if !full || lower >= self.bps {
+            return false;
+        }
+        self.bps = lower;
+        self.full_bps = (!idle).then_some(arrived_bps);
+        self.down_at_us = Some(now_us);
+        true
+    }
+
+    fn grow(&mut self, by: Circumstances, since_us: u64) {
+        let used = match by.can_probe {
+            true => USED,
+            false => USED_WITHOUT_PROBES,
+        };
+        if by.sent_bps < used * self.bps {
+            return;
+        }
+        let seconds = (since_us as f64 / 1e6).min(1.0);
+        let near = |full: f64| (NEAR * full..full / NEAR).contains(&self.bps);
+        let grown = match self.full_bps.is_some_and(near) {
+            true => self.bps + GROWTH_NEAR_BPS * seconds,
+            false => self.bps * GROWTH.powf(seconds),
+        };
+        let full = self.full_bps.filter(|_| by.can_probe);
+        let most = full.map_or(f64::INFINITY, |full| GROWTH_MAX * full);
+        self.bps = grown.min(most).max(self.bps);
+    }
+}
