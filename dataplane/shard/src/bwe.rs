@@ -304,7 +304,8 @@ impl Estimator {
         let below = self
             .target_bps(now)
             .is_some_and(|bps| (bps as f64) < self.goal);
-        if !self.prober.is_active() && !(below && self.can_probe(now_us)) {
+        let wants = below && self.can_probe(now_us);
+        if !self.prober.is_active() && !wants {
             return None;
         }
         let at_us = self.prober.poll_timeout().unwrap_or(0).max(now_us);

@@ -28,13 +28,23 @@ impl Counter {
 /// Label names with their values.
 pub type Labels<'a> = &'a [(&'static str, &'static str)];
 
+/// One counter for each reason. Arrays of more than 32 have no default of their own.
+#[derive(Debug)]
+struct Drops([Counter; DropReason::ALL.len()]);
+
+impl Default for Drops {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Counter::default()))
+    }
+}
+
 macro_rules! counters {
     ($($(#[$doc:meta])* $field:ident => $name:literal;)*) => {
         /// Everything a shard counts. Shared with whoever exports it.
         #[derive(Debug, Default)]
         pub struct Counters {
             $($(#[$doc])* pub $field: Counter,)*
-            drops: [Counter; DropReason::ALL.len()],
+            drops: Drops,
             stages: [Counter; Stage::ALL.len()],
             withheld: [Counter; Withheld::ALL.len()],
             reasons: [Counter; Reason::ALL.len()],
@@ -110,6 +120,12 @@ counters! {
     switches => "weir_shard_switches_total";
     /// Layer changes refused because the picture's time would have gone back.
     switches_refused => "weir_shard_switches_refused_total";
+    /// Packets of padding, sent to learn how much a subscriber can be sent.
+    probes => "weir_shard_probes_total";
+    /// Decisions that gave a subscriber's pictures less than before, because less fits.
+    allocations_lowered => "weir_shard_allocations_lowered_total";
+    /// Decisions that gave them more.
+    allocations_raised => "weir_shard_allocations_raised_total";
     /// Layers given up because they were silent while others flowed.
     layers_stalled => "weir_shard_layers_stalled_total";
     /// Padding-only packets that were left out, the numbers behind them closed up.
@@ -139,7 +155,7 @@ counters! {
 impl Counters {
     /// Counts a drop.
     pub fn count_drop(&self, reason: DropReason) {
-        self.drops[reason as usize].add(1);
+        self.drops.0[reason as usize].add(1);
     }
 
     /// Reported packets that were not sent again, for any reason.
@@ -151,13 +167,14 @@ impl Counters {
             DropReason::ResendUnknown,
             DropReason::ResendUseless,
             DropReason::ResendsFull,
+            DropReason::ResendShare,
         ];
         reasons.map(|reason| self.dropped(reason)).iter().sum()
     }
 
     /// How often something was dropped for `reason`.
     pub fn dropped(&self, reason: DropReason) -> u64 {
-        self.drops[reason as usize].get()
+        self.drops.0[reason as usize].get()
     }
 
     /// Counts a packet that has reached a stage.
@@ -237,6 +254,8 @@ drops! {
     UnknownSsrc, Received => "unknown_ssrc";
     /// The transport sends more SSRCs than the table holds.
     TooManySsrcs, Received => "too_many_ssrcs";
+    /// More transport-wide feedback than packets can have been sent.
+    FeedbackRate, Received => "feedback_rate";
     /// A payload type that was not negotiated for the track.
     UnknownPayloadType, Bound => "unknown_payload_type";
     /// A payload descriptor that does not parse.
@@ -271,6 +290,8 @@ drops! {
     ResendUseless, Numbered => "resend_useless";
     /// More resends to one transport than one batch may hold.
     ResendsFull, Numbered => "resends_full";
+    /// Resends have had their part of what the subscriber can be sent.
+    ResendShare, Numbered => "resend_share";
     /// Protection failed.
     Protect, Numbered => "protect";
 }

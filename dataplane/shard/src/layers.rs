@@ -111,7 +111,8 @@ pub(crate) struct Ladder {
     len: usize,
 }
 
-const RUNGS_MAX: usize = LAYERS_MAX * SPATIAL_LAYERS_MAX * TEMPORAL_LAYERS_MAX;
+/// Choices of one track.
+pub(crate) const RUNGS_MAX: usize = LAYERS_MAX * SPATIAL_LAYERS_MAX * TEMPORAL_LAYERS_MAX;
 
 impl Ladder {
     const EMPTY: Self = {
@@ -129,11 +130,6 @@ impl Ladder {
     /// The choices, least first; empty when no layer is live.
     pub(crate) fn rungs(&self) -> &[Rung] {
         &self.rungs[..self.len]
-    }
-
-    /// What the subscriber gets when nothing but its own wish limits it.
-    pub(crate) fn top(&self) -> Option<Target> {
-        self.rungs().last().map(|rung| rung.target)
     }
 
     /// Adds a better choice. One that is not cheaper than it, is none.

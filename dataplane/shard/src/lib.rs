@@ -12,6 +12,8 @@
 
 pub mod limits;
 
+mod allocate;
+mod bandwidth;
 mod buffer;
 mod bwe;
 mod codec;
@@ -28,8 +30,10 @@ mod kept;
 mod keyframe;
 mod layers;
 mod nack;
+mod pacer;
 mod packet;
 mod publisher;
+mod rate;
 mod reason;
 mod reports;
 mod rewriter;

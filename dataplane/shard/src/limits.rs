@@ -320,3 +320,74 @@ pub const PROBE_GIVEN_UP: Duration = Duration::from_secs(1);
 
 /// While a probe fills the queue on purpose, a growing queue is no sign; but not for longer than this.
 pub const PROBE_CONCLUSION: Duration = Duration::from_millis(400);
+
+/// What a layer takes is its average over this time. Longer smooths keyframes, shorter follows a screen that begins to move.
+pub const RATE_WINDOW: Duration = Duration::from_secs(2);
+
+/// More for somebody must fit into this part of what can be given.
+pub const ALLOCATION_MARGIN: f64 = 0.95;
+
+/// And what somebody has may take this part of it: rates and estimates vary.
+pub const ALLOCATION_TOLERANCE: f64 = 1.05;
+
+/// After somebody got less, the estimate must have grown by this factor before anybody gets more. Less lets pictures go up
+/// and down with the estimate's own steps.
+pub const RISE_AT: f64 = 1.15;
+
+/// Or this time must have passed. A rise that lasts as long was none too much.
+pub const RISE_AFTER: Duration = Duration::from_secs(10);
+
+/// After a rise that was too much, nobody gets more for this time; doubled each time in a row.
+pub const RISE_FAILED: Duration = Duration::from_secs(4);
+
+/// So many times.
+pub const RISE_FAILURES_MAX: u32 = 5;
+
+/// Resends leave in bursts of what the target rate gives in this time. Longer makes them arrive sooner, and what they queue
+/// behind later.
+pub const PACED_BURST: Duration = Duration::from_millis(5);
+
+/// Resends are at most this part of what a subscriber can be sent. More helps at high loss, and makes congestion worse.
+pub const RESEND_SHARE: f64 = 0.15;
+
+/// Taken over this time: losses come in bursts.
+pub const RESEND_SHARE_OVER: Duration = Duration::from_secs(1);
+
+/// What resends are counted against at a subscriber without a limit.
+pub const RESEND_UNLIMITED_BPS: u64 = 10_000_000;
+
+/// Resends of one transport that wait for their turn: at 1 Mb/s they are sent within half a second, later than which nobody
+/// needs them.
+pub const RESENDS_WAITING_MAX: usize = 64;
+
+/// Pictures of one subscriber that its bandwidth is given out to; it gets no more. Beyond 64 tiles nobody sees anything.
+pub const PICTURES_MAX: usize = 128;
+
+/// A picture whose rate nobody has measured yet is taken to need so many bits a second for each pixel: browsers' own limits
+/// for their simulcast layers are about that.
+pub const PIXEL_BITS: u64 = 2;
+
+/// What a subscriber gets is decided at most this often, but for what it asks for itself.
+pub const ALLOCATION_INTERVAL: Duration = Duration::from_millis(100);
+
+/// And at the next tick when its target has changed by this part. Less decides more often, on the same.
+pub const ALLOCATION_CHANGE: f64 = 0.03;
+
+/// Probes look for this many times of what pictures take: keyframes and moving pictures need room, and a tile that becomes
+/// larger finds it there.
+pub const GOAL_HEADROOM: f64 = 1.5;
+
+/// While probes find more and more, nobody gets more before they have found the end; but for no longer than this.
+pub const RISING_MAX: Duration = Duration::from_millis(800);
+
+/// If packets wait this long on the way, and this many times the target is sent, what flows is stopped before its
+/// successor's keyframe is there. Less makes pictures stand where they need not, more delays sound.
+pub const CUT_WAIT: Duration = Duration::from_millis(100);
+/// See [`CUT_WAIT`].
+pub const CUT_AT: f64 = 1.3;
+
+/// Statuses of transport-wide feedback that are looked at each second: twice what 100 Mb/s have.
+pub const FEEDBACK_STATUSES_PER_SECOND: u32 = 20_000;
+
+/// Packets of padding that one tick of a probe has at most: more than 100 Mb/s are.
+pub const PROBE_PACKETS_MAX: usize = 512;

@@ -16,6 +16,7 @@ use crate::limits::{
     LAYER_SILENT, LAYERS_MAX, SPATIAL_LAYERS_MAX,
 };
 use crate::nack::Missing;
+use crate::rate::RateMeter;
 use crate::reports::Reception;
 use crate::table::Table;
 use crate::timing::ReportedTime;
@@ -220,6 +221,7 @@ pub(crate) struct Source {
     pub(crate) top: Sublayer,
     /// What each sublayer takes.
     pub(crate) rates: Rates,
+    pub(crate) meter: RateMeter,
 }
 
 impl Source {
@@ -257,6 +259,7 @@ impl Source {
             dependencies: Dependencies::default(),
             top: Sublayer::default(),
             rates: Rates::default(),
+            meter: RateMeter::new(now),
         }
     }
 

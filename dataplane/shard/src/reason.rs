@@ -8,7 +8,6 @@
 
 /// What lowers a subscription below what was asked for. Recorded where the decision is made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[allow(dead_code, reason = "set by the allocation of bandwidth")]
 pub(crate) enum Limit {
     /// Nothing: it gets what it asked for, or the best there is.
     #[default]

@@ -9,6 +9,7 @@
 //! flush ─────────── egress ◄────────────────────────────┘
 //! ```
 
+mod bandwidth;
 mod bind;
 mod commands;
 mod egress;
@@ -27,6 +28,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::allocate::Ask;
 use crate::buffer::{ReceiveBuffer, SendBuffer, Transmit};
 use crate::command::Command;
 use crate::config::Config;
@@ -35,7 +37,8 @@ use crate::event::Event;
 use crate::ids::{ConferenceId, SubscriptionId, TrackId, TransportId};
 use crate::kept::Kept;
 use crate::limits::{
-    ADDRESSES_PER_TRANSPORT, EVENTS_MAX, LAYERS_MAX, OPENINGS_MAX, PACKETS_PER_BATCH_MAX, TICK,
+    ADDRESSES_PER_TRANSPORT, EVENTS_MAX, LAYERS_MAX, OPENINGS_MAX, PACKETS_PER_BATCH_MAX,
+    PICTURES_MAX, TICK,
 };
 use crate::packet::Packets;
 use crate::publisher::{Source, Track};
@@ -80,6 +83,8 @@ pub struct Shard {
     /// First packets that are to be sent again, in order of time.
     openings: VecDeque<resend::Opening>,
     scratch: Box<[u8; egress::SCRATCH_BYTES]>,
+    /// Room for one subscriber's pictures while its bandwidth is given out.
+    asks: Vec<Ask>,
 
     /// When subscriptions and layers are looked at next.
     look_at: Option<Instant>,
@@ -125,6 +130,7 @@ impl Shard {
             openings: VecDeque::with_capacity(OPENINGS_MAX),
             scratch: Box::new([0; egress::SCRATCH_BYTES]),
             look_at: None,
+            asks: Vec::with_capacity(PICTURES_MAX),
             wakeup: None,
             last_tick: now,
         }

@@ -157,6 +157,11 @@ impl Voices {
         self.voices.get(place).map_or(0, |voice| voice.spurt)
     }
 
+    /// Whether this is the active speaker.
+    pub(crate) fn is_first(&self, place: u32) -> bool {
+        self.first == Some(place)
+    }
+
     /// Whether a microphone is left out now.
     pub(crate) fn is_left_out(&self, place: u32) -> bool {
         self.voices.get(place).is_some_and(|voice| !voice.flows)

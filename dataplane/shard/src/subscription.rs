@@ -86,6 +86,8 @@ pub(crate) struct ReportState {
     pub(crate) lost: i32,
     /// The same in RTP time units.
     pub(crate) jitter: u32,
+    /// The highest number that it has reported.
+    pub(crate) highest: Option<u32>,
 }
 
 impl Subscription {
@@ -144,6 +146,19 @@ impl Subscription {
     /// The payload type and the stream of this codec's retransmissions. `None`: packets are sent again as they were.
     pub(crate) fn rtx(&self, codec: Codec) -> Option<(u8, Rtx)> {
         self.mapping(codec)?.rtx_payload_type.zip(self.rtx)
+    }
+
+    /// The payload type and the stream of any retransmissions that the subscriber takes.
+    pub(crate) fn any_rtx(&self) -> Option<(u8, Rtx)> {
+        let payload_type = self.codecs.iter().find_map(|taken| taken.rtx_payload_type);
+        payload_type.zip(self.rtx)
+    }
+
+    /// The next number of the retransmissions is used up.
+    pub(crate) fn use_rtx_number(&mut self) {
+        if let Some(rtx) = &mut self.rtx {
+            rtx.next = rtx.next.add(1);
+        }
     }
 
     /// Whether it waits for a place to start in `source`, which feeds `layer`.

@@ -5,6 +5,7 @@ use std::time::Instant;
 use weir_srtp::{Receiver, Sender};
 use weir_wire::{ExtSeq, Seq};
 
+use crate::bandwidth::Bandwidth;
 use crate::departures::Departures;
 use crate::feedback::Feedback;
 use crate::ice::Ice;
@@ -47,6 +48,7 @@ pub(crate) struct Transport {
     pub(crate) departures: Departures,
     /// The transport-wide number of the next packet that carries one.
     pub(crate) next_wide: Seq,
+    pub(crate) bandwidth: Bandwidth,
     datagrams: (Instant, u32),
 }
 
@@ -69,7 +71,6 @@ pub(crate) enum DepartureKind {
     /// Sent before.
     Resend,
     /// Sent for nothing but to learn how much fits.
-    #[allow(dead_code, reason = "sent by bandwidth estimation")]
     Probe,
 }
 
@@ -137,12 +138,15 @@ impl Transport {
             departures: Departures::new(),
             round_trip: RoundTrip::new(now),
             next_wide: Seq(0),
+            bandwidth: Bandwidth::new(now),
             datagrams: (now, 0),
         }
     }
 
     /// Every RTP packet that was sealed for this participant passes here, in order.
-    pub(crate) fn note_sent(&mut self, _departure: Departure, _now: Instant) {}
+    pub(crate) fn note_sent(&mut self, departure: Departure, now: Instant) {
+        self.bandwidth.note_sent(departure, now);
+    }
 
     /// Remembers an SSRC whose stream has ended, and the first number that is free.
     pub(crate) fn note_used(&mut self, ssrc: u32, free: ExtSeq) {

@@ -61,11 +61,6 @@ impl Flight {
         number
     }
 
-    /// The highest number that was sent.
-    pub(crate) fn newest(&self) -> Option<ExtSeq> {
-        self.newest
-    }
-
     /// The packet with this number, if it is remembered.
     pub(crate) fn get(&self, number: ExtSeq) -> Option<&Packet> {
         self.places[number.0 as usize % FLIGHT_PACKETS]

@@ -37,6 +37,8 @@ struct Demand {
     goal: u64,
 }
 
+type Statuses = Vec<(Seq, Option<i64>)>;
+
 struct Run {
     now: Instant,
     start: Instant,
@@ -49,7 +51,7 @@ struct Run {
     arriving: VecDeque<(u16, u64)>,
     arrived: Vec<(u16, u64)>,
     reported: u16,
-    feedback: VecDeque<(u64, Vec<(Seq, Option<i64>)>)>,
+    feedback: VecDeque<(u64, Statuses)>,
     video_owed: f64,
     rung: u64,
     /// Every 100 ms: estimate and video rate, in kb/s, and the longest wait of an audio packet since.

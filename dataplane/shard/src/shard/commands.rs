@@ -340,6 +340,7 @@ impl Shard {
         }
         if let Some(of) = self.transports.get_mut(transport) {
             of.subscriptions.push(index);
+            of.bandwidth.begin(now);
         }
         self.choose_layer(index, now);
         self.look_at_layers(track, now);

@@ -33,7 +33,7 @@ const ORIGINAL_BYTES: usize = 2;
 const DEPENDENCY_BYTES_MAX: usize = 255;
 
 /// Bytes of the longest header: fixed part, extension block with all elements.
-const HEADER_BYTES_MAX: usize = 64 + 1 + DEPENDENCY_BYTES_MAX;
+pub(super) const HEADER_BYTES_MAX: usize = 64 + 1 + DEPENDENCY_BYTES_MAX;
 
 impl Shard {
     /// Seals everything that waits.

@@ -306,6 +306,11 @@ impl Shard {
         };
         of.layers_checked = now;
         let count = of.subscriptions.len();
+        for source in of.layers.iter().filter_map(|layer| layer.source) {
+            if let Some(source) = self.sources.get_mut(source) {
+                source.rates = source.meter.rates(now);
+            }
+        }
         for at in 0..count {
             let Some(index) = self
                 .tracks
@@ -314,30 +319,44 @@ impl Shard {
             else {
                 break;
             };
-            self.choose_layer(index, now);
+            self.choose_layer_soon(index, now);
         }
     }
 
-    /// The same for one subscription.
-    pub(super) fn choose_layer(&mut self, index: u32, now: Instant) {
-        let Some(subscription) = self.subscriptions.get(index) else {
+    /// The same for one subscription: at once if it has nothing to go on with, else as often as decisions are made.
+    fn choose_layer_soon(&mut self, index: u32, now: Instant) {
+        let Some(of) = self.subscriptions.get(index) else {
             return;
         };
-        let Some(track) = self.tracks.get(subscription.track) else {
+        let Some(track) = self.tracks.get(of.track) else {
             return;
         };
         let states = track.layer_states(&self.sources);
-        let Some(target) = layers::ladder(&states, subscription.wanted).top() else {
+        let goes_on = match of.target {
+            Some(target) => states[target.layer].live,
+            None => of.limit == Limit::Bandwidth,
+        };
+        if goes_on && of.kind == MediaKind::Video {
+            return self.allocate_soon(of.transport, now);
+        }
+        self.choose_layer(index, now);
+    }
+
+    /// Decides anew what a subscription gets: a picture together with all others of its subscriber.
+    pub(super) fn choose_layer(&mut self, index: u32, now: Instant) {
+        let Some(of) = self.subscriptions.get(index) else {
             return;
         };
-        if let Some(before) = subscription
-            .target
-            .filter(|before| before.layer != target.layer)
-            && !states[before.layer].live
-        {
-            self.counters.layers_stalled.add(1);
+        if of.kind == MediaKind::Video {
+            return self.allocate(of.transport, now);
         }
-        self.set_target(index, Some(target), now);
+        let Some(track) = self.tracks.get(of.track) else {
+            return;
+        };
+        let states = track.layer_states(&self.sources);
+        if let Some(target) = layers::choose(&states, None) {
+            self.set_target(index, Some(target), now);
+        }
     }
 
     /// Decides what a subscription gets from now on, and asks for the keyframe that this takes.

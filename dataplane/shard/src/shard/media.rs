@@ -23,6 +23,9 @@ use crate::shard::Shard;
 use crate::timing;
 use crate::transport::{Feeds, Names};
 
+/// What a packet is longer than its payload when it leaves: header, extensions and authentication tag.
+pub(super) const OVERHEAD_BYTES: usize = 40;
+
 /// What was read of a packet's header.
 #[derive(Clone, Debug)]
 pub(super) struct Arrived {
@@ -371,6 +374,10 @@ impl Shard {
             of.missing.clear_before(media.seq);
         }
         of.last_arrival = now;
+        if !media.padding {
+            let bytes = media.payload.len() + OVERHEAD_BYTES;
+            of.meter.count(payload.sublayer, bytes, now);
+        }
         let seen = of.top.max(payload.sublayer);
         of.top = of.dependencies.top().unwrap_or(seen);
         let due = [

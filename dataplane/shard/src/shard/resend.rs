@@ -9,15 +9,18 @@ use std::time::Instant;
 use weir_wire::Seq;
 use weir_wire::rtcp::{Nack, TransportFeedback};
 
+use crate::bandwidth::WaitingResend;
 use crate::counters::DropReason;
 use crate::ids::{MediaKind, SubscriptionId};
 use crate::limits::{
     DEPARTURES, NACK_LIST_MAX, OPENING_REPEAT_INTERVAL, OPENING_REPEATS, OPENINGS_MAX,
     RESENDS_PER_BATCH,
 };
+use crate::pacer::Verdict;
 use crate::sent::{NotAgain, Sent};
 use crate::shard::Shard;
 use crate::shard::forward::find_source;
+use crate::shard::media::OVERHEAD_BYTES;
 use crate::subscription::Subscription;
 use crate::tx::{Again, Waiting};
 
@@ -93,6 +96,15 @@ impl Shard {
         }
     }
 
+    /// Queues a packet once more, outside of a list of missing ones.
+    pub(super) fn resend_one(&mut self, transport: u32, index: u32, seq: Seq, now: Instant) {
+        if let Answer::Refused(reason) | Answer::Never(reason) =
+            self.resend(transport, index, seq, now)
+        {
+            self.counters.count_drop(reason);
+        }
+    }
+
     /// Queues a packet once more, as it went out the first time.
     fn resend(&mut self, transport: u32, index: u32, seq: Seq, now: Instant) -> Answer {
         let Some(to) = self.transports.get(transport).filter(|to| to.is_ready()) else {
@@ -131,6 +143,23 @@ impl Shard {
         else {
             return Answer::Never(DropReason::ResendTooOld);
         };
+        let bytes = packet.payload_len + OVERHEAD_BYTES;
+        match to.bandwidth.take_resend(bytes, now) {
+            Verdict::Now => {}
+            Verdict::Later => {
+                let waits = to.bandwidth.wait(WaitingResend {
+                    subscription: index,
+                    id: of.id,
+                    seq: sent.seq.seq(),
+                });
+                self.wake_at(now);
+                return match waits {
+                    true => Answer::Queued,
+                    false => Answer::Refused(DropReason::ResendsFull),
+                };
+            }
+            Verdict::Never => return Answer::Refused(DropReason::ResendShare),
+        }
         let waiting = Waiting {
             subscription: index,
             id: of.id,

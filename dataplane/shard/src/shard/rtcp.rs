@@ -70,9 +70,12 @@ impl Shard {
             Packet::Fir(fir) => fir
                 .entries()
                 .for_each(|entry| self.keyframe_request(transport, entry.ssrc, now)),
-            // Feedback on what the focus sends belongs to bandwidth estimation; sources are ended by signalling, not by BYE.
-            Packet::TransportFeedback(feedback) => self.resend_lost(transport, feedback, now),
-            Packet::Remb(_) | Packet::Sdes(_) | Packet::Bye(_) | Packet::Unknown { .. } => {}
+            Packet::TransportFeedback(feedback) => {
+                self.transport_feedback(transport, feedback, now)
+            }
+            Packet::Remb(remb) => self.remb(transport, remb.bitrate_bps, now),
+            // Sources are ended by signalling, not by BYE.
+            Packet::Sdes(_) | Packet::Bye(_) | Packet::Unknown { .. } => {}
         }
     }
 
@@ -118,5 +121,6 @@ impl Shard {
         if let (Some(sample), Some(of)) = (round_trip, self.transports.get_mut(transport)) {
             of.round_trip.record(sample, now);
         }
+        self.loss_report(transport, index, block, now);
     }
 }

@@ -35,6 +35,7 @@ impl Shard {
             self.event(Event::ConsentLost { id });
         }
         self.feedback_when_due(index, now);
+        self.bandwidth_when_due(index, now);
         self.reports_when_due(index, now);
         let Some(transport) = self.transports.get(index) else {
             return;
