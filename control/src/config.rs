@@ -18,7 +18,7 @@ use toml::{Table, Value};
 pub use check::Mistake;
 pub use secret::Secret;
 
-use crate::conference::Limits;
+pub use crate::conference::Limits;
 
 /// The whole configuration.
 #[derive(Clone, Debug, Deserialize)]
@@ -29,6 +29,9 @@ pub struct Config {
     /// Where media flows.
     #[serde(default)]
     pub media: Media,
+    /// Which voices are forwarded.
+    #[serde(default)]
+    pub audio: Audio,
     /// Who may call.
     #[serde(default)]
     pub authorisation: Authorisation,
@@ -37,7 +40,7 @@ pub struct Config {
     pub http: Http,
     /// How much of everything.
     #[serde(default)]
-    pub limits: LimitsSection,
+    pub limits: Limits,
 }
 
 /// `[matrix]`: the focus's account.
@@ -119,21 +122,14 @@ pub struct Http {
     pub page: bool,
 }
 
-/// `[limits]`: how much of everything; see [`Limits`].
+/// `[audio]`: which voices are forwarded.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-#[expect(
-    missing_docs,
-    reason = "each field is the one of Limits with the same name"
-)]
-pub struct LimitsSection {
-    pub conferences_max: usize,
-    pub participants_per_conference_max: usize,
-    pub participants_per_user_max: usize,
-    pub tracks_per_participant_max: usize,
-    pub subscriptions_per_participant_max: usize,
-    pub invites_per_user_per_second: f64,
-    pub invites_per_homeserver_per_second: f64,
+pub struct Audio {
+    /// Microphones of one conference up to which all are forwarded.
+    pub all_up_to: usize,
+    /// With more of them, how many are forwarded at a time: the loudest. The sound of shared screens comes besides.
+    pub loudest: usize,
 }
 
 fn default_store() -> PathBuf {
@@ -199,32 +195,11 @@ impl Default for Http {
     }
 }
 
-impl Default for LimitsSection {
+impl Default for Audio {
     fn default() -> Self {
-        let limits = Limits::default();
         Self {
-            conferences_max: limits.conferences_max,
-            participants_per_conference_max: limits.participants_per_conference_max,
-            participants_per_user_max: limits.participants_per_user_max,
-            tracks_per_participant_max: limits.tracks_per_participant_max,
-            subscriptions_per_participant_max: limits.subscriptions_per_participant_max,
-            invites_per_user_per_second: limits.invites_per_user_per_second,
-            invites_per_homeserver_per_second: limits.invites_per_homeserver_per_second,
-        }
-    }
-}
-
-impl LimitsSection {
-    /// In the words of the conferences.
-    pub fn limits(&self) -> Limits {
-        Limits {
-            conferences_max: self.conferences_max,
-            participants_per_conference_max: self.participants_per_conference_max,
-            participants_per_user_max: self.participants_per_user_max,
-            tracks_per_participant_max: self.tracks_per_participant_max,
-            subscriptions_per_participant_max: self.subscriptions_per_participant_max,
-            invites_per_user_per_second: self.invites_per_user_per_second,
-            invites_per_homeserver_per_second: self.invites_per_homeserver_per_second,
+            all_up_to: weir_shard::limits::VOICES_ALL_UP_TO,
+            loudest: weir_shard::limits::VOICES_LOUDEST,
         }
     }
 }
@@ -282,7 +257,14 @@ impl Config {
 }
 
 /// The sections that environment variables reach.
-const SECTIONS: [&str; 5] = ["matrix", "media", "authorisation", "http", "limits"];
+const SECTIONS: [&str; 6] = [
+    "matrix",
+    "media",
+    "audio",
+    "authorisation",
+    "http",
+    "limits",
+];
 
 /// Puts what the environment says into the table; says whether it said anything.
 fn apply(table: &mut Table, environment: impl Iterator<Item = (String, String)>) -> bool {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use serde_json::Value;
-use weir::config::{Authorisation, Config, Http, LimitsSection, Matrix, Media, Secret};
+use weir::config::{Audio, Authorisation, Config, Http, Limits, Matrix, Media, Secret};
 use weir::focus::Focus;
 use weir_client::matrix::Device;
 use weir_client::{Clips, FocusAddress, JoinConfig, Participant, Publish, Report, Size};
@@ -257,7 +257,8 @@ fn focus_config(config: &StageConfig, homeserver: &str, store: &std::path::Path)
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, config.port)),
             page: true,
         },
-        limits: LimitsSection::default(),
+        audio: Audio::default(),
+        limits: Limits::default(),
     }
 }
 

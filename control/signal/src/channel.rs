@@ -3,6 +3,10 @@
 //! [`FromClient`] is what a participant says and [`ToClient`] what the focus says; both can be read and written, because a
 //! synthetic participant uses them from the other side.
 
+mod media;
+
+pub use media::{LayersInUse, Speaker, Status, TrackStatus};
+
 use serde_json::{Map, Value, json};
 
 use crate::limits::{CHANNEL_MESSAGE_BYTES_MAX, SUBSCRIPTIONS_MAX};
@@ -78,6 +82,8 @@ pub enum FromClient {
     Pong,
     /// `m.call.connect_to_focus`
     ConnectToFocus(ConnectToFocus),
+    /// `org.matrix.msc3898.follow_status`: asks for [`ToClient::Status`] from now on.
+    FollowStatus,
     /// A message of a type that this version does not know; to be ignored.
     Unknown {
         /// The type as it was said, cut to a loggable length.
@@ -114,6 +120,12 @@ pub enum ToClient {
     Ping,
     /// `m.call.pong`
     Pong,
+    /// `org.matrix.msc3898.active_speaker`: who speaks now, loudest first.
+    ActiveSpeaker(Vec<Speaker>),
+    /// `org.matrix.msc3898.layers_in_use`: which layers of the receiver's own simulcast tracks anybody needs.
+    LayersInUse(Vec<LayersInUse>),
+    /// `org.matrix.msc3898.status`: what the receiver gets and why it is not more.
+    Status(Status),
     /// `org.matrix.msc3898.error`: a request could not be carried out.
     Error(ErrorReply),
     /// A message of a type that this version does not know (read by a participant only).
@@ -179,6 +191,7 @@ impl FromClient {
             PING => FromClient::Ping,
             PONG => FromClient::Pong,
             CONNECT => FromClient::ConnectToFocus(connect_to_focus(&content)?),
+            FOLLOW_STATUS => FromClient::FollowStatus,
             other => FromClient::Unknown {
                 kind: truncated(other),
             },
@@ -215,6 +228,7 @@ impl FromClient {
                     "conf_id": connect.conf_id,
                 }),
             ),
+            FromClient::FollowStatus => frame(FOLLOW_STATUS, json!({})),
             FromClient::Unknown { kind } => frame(kind, json!({})),
         }
     }
@@ -232,6 +246,19 @@ impl ToClient {
             },
             PING => ToClient::Ping,
             PONG => ToClient::Pong,
+            ACTIVE_SPEAKER => ToClient::ActiveSpeaker(
+                list(&content, &["speakers"])?
+                    .into_iter()
+                    .filter_map(media::speaker)
+                    .collect(),
+            ),
+            LAYERS_IN_USE => ToClient::LayersInUse(
+                list(&content, &["tracks"])?
+                    .into_iter()
+                    .filter_map(media::layers_in_use)
+                    .collect(),
+            ),
+            STATUS => ToClient::Status(media::status(&content, list(&content, &["tracks"])?)),
             ERROR => ToClient::Error(error_reply(&content)),
             other => ToClient::Unknown {
                 kind: truncated(other),
@@ -251,6 +278,15 @@ impl ToClient {
             } => frame(NEGOTIATE, negotiate_value(description, Some(metadata))),
             ToClient::Ping => frame(PING, json!({})),
             ToClient::Pong => frame(PONG, json!({})),
+            ToClient::ActiveSpeaker(speakers) => frame(
+                ACTIVE_SPEAKER,
+                json!({"speakers": speakers.iter().map(media::speaker_value).collect::<Vec<_>>()}),
+            ),
+            ToClient::LayersInUse(tracks) => frame(
+                LAYERS_IN_USE,
+                json!({"tracks": tracks.iter().map(media::layers_in_use_value).collect::<Vec<_>>()}),
+            ),
+            ToClient::Status(status) => frame(STATUS, media::status_value(status)),
             ToClient::Error(error) => {
                 let mut in_reply_to = match &error.details {
                     Some(Value::Object(details)) => details.clone(),
@@ -274,6 +310,10 @@ const PING: &str = "m.call.ping";
 const PONG: &str = "m.call.pong";
 const CONNECT: &str = "m.call.connect_to_focus";
 const ERROR: &str = "org.matrix.msc3898.error";
+const ACTIVE_SPEAKER: &str = "org.matrix.msc3898.active_speaker";
+const LAYERS_IN_USE: &str = "org.matrix.msc3898.layers_in_use";
+const STATUS: &str = "org.matrix.msc3898.status";
+const FOLLOW_STATUS: &str = "org.matrix.msc3898.follow_status";
 
 fn frame(kind: &str, content: Value) -> String {
     json!({"type": kind, "content": content}).to_string()

@@ -461,3 +461,19 @@ fn channel_messages_survive_a_round_trip() {
         assert_eq!(ToClient::parse(&message.to_text()), Ok(message));
     }
 }
+
+#[test]
+fn what_is_told_about_media_reads_as_it_was_written() {
+    for text in [
+        r#"{"content":{"speakers":[{"device_id":"D","level":23,"stream_id":"s","track_id":"t","user_id":"@a:b"}]},"type":"org.matrix.msc3898.active_speaker"}"#,
+        r#"{"content":{"tracks":[{"mid":"1","rids":["h","q"],"stream_id":"s","track_id":"t"}]},"type":"org.matrix.msc3898.layers_in_use"}"#,
+        r#"{"content":{"allocated_bps":1,"estimate_bps":600000,"tracks":[{"height":360,"reason":"flowing","rid":"h","stream_id":"s","temporal":1,"track_id":"t","width":640}],"wanted_bps":2},"type":"org.matrix.msc3898.status"}"#,
+    ] {
+        let message = ToClient::parse(text).expect(text);
+        assert!(!matches!(message, ToClient::Unknown { .. }), "{text}");
+        let written: Value = serde_json::from_str(&message.to_text()).expect("JSON");
+        assert_eq!(written, serde_json::from_str::<Value>(text).expect("JSON"));
+    }
+    let asked = r#"{"type":"org.matrix.msc3898.follow_status"}"#;
+    assert_eq!(FromClient::parse(asked), Ok(FromClient::FollowStatus));
+}

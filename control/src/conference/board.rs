@@ -24,6 +24,8 @@ pub(super) struct Advertised {
     pub(super) owner: ParticipantId,
     pub(super) track: TrackId,
     pub(super) kind: MediaKind,
+    /// Simulcast layers, as the shard numbers them.
+    pub(super) rids: Vec<String>,
     /// The same for all tracks of one publisher, which play in step. Says nothing about who it is.
     pub(super) cname: String,
 }
@@ -38,7 +40,7 @@ impl Board {
                 stream.device_id = Some(owner.device_id.clone());
                 board.streams.insert(stream_id, (owner.clone(), stream));
             }
-            for (stream_id, track_id, track, kind) in leg.streams().tracks() {
+            for (stream_id, track_id, track, published) in leg.streams().tracks() {
                 let name = TrackName {
                     stream_id: stream_id.to_owned(),
                     track_id: track_id.to_owned(),
@@ -49,7 +51,8 @@ impl Board {
                     Advertised {
                         owner: owner.clone(),
                         track,
-                        kind,
+                        kind: published.kind,
+                        rids: published.rids.iter().map(|rid| rid.id.clone()).collect(),
                         cname,
                     },
                 );
@@ -73,6 +76,11 @@ impl Board {
 
     pub(super) fn track(&self, name: &TrackName) -> Option<&Advertised> {
         self.tracks.get(name)
+    }
+
+    /// The track that a shard knows by that id. Looks at all of them: who speaks changes a few times a minute.
+    pub(super) fn named(&self, track: TrackId) -> Option<(&TrackName, &Advertised)> {
+        self.tracks.iter().find(|(_, of)| of.track == track)
     }
 
     /// The tracks that `receiver` may have.

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Instant};
 
-use weir_shard::ConferenceId;
+use weir_shard::{ConferenceId, Speakers};
 use weir_signal::call::{Answer, Body};
 
 use super::{
@@ -16,6 +16,8 @@ pub(super) struct Conference {
     pub(super) shard: usize,
     pub(super) legs: BTreeMap<ParticipantId, Leg>,
     pub(super) board: Board,
+    /// As last told by the shard.
+    pub(super) speakers: Speakers,
     /// Whether the board has changed since all legs were settled.
     changed: bool,
 }
@@ -27,6 +29,7 @@ impl Conference {
             shard,
             legs: BTreeMap::new(),
             board: Board::default(),
+            speakers: Speakers::default(),
             changed: false,
         }
     }

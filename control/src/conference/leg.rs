@@ -6,7 +6,7 @@ use serde_json::Value;
 use weir_shard::{Command, TransportId};
 use weir_signal::{
     call::{Body, Envelope, Message},
-    channel::{Description, DescriptionKind, ErrorReply, ToClient},
+    channel::{Description, DescriptionKind, ErrorReply, Status, ToClient},
     metadata::StreamMetadata,
     sdp::Session,
 };
@@ -20,6 +20,7 @@ use super::{
     shared::Shared,
     streams::Streams,
     subscriptions::{Place, Subscriptions},
+    told::StatusTeller,
 };
 
 /// A participant that calls, from its invite to its end. A new invite makes a new leg.
@@ -37,6 +38,7 @@ pub(super) struct Leg {
     pub(super) streams: Streams,
     pub(super) subscriptions: Subscriptions,
     snapshot: Snapshot,
+    pub(super) status: StatusTeller,
     messages: Bucket,
     armed: Option<Instant>,
 }
@@ -97,6 +99,7 @@ impl Leg {
                 earliest: now,
                 stale: false,
             },
+            status: StatusTeller::default(),
             messages: Bucket::new(limits::MESSAGES_BURST, now),
             armed: None,
         }
@@ -314,6 +317,7 @@ impl Leg {
         self.subscriptions
             .reconcile(place, board, &mut self.session, shared);
         self.send_snapshot(board, shared, now);
+        self.send_status(board, shared, now);
         self.make_offer(board, shared, now);
         self.arm(shared);
     }
@@ -330,6 +334,20 @@ impl Leg {
             self.snapshot.told = Some(snapshot);
             self.snapshot.earliest = now + limits::SNAPSHOT_INTERVAL;
         }
+    }
+
+    fn send_status(&mut self, board: &Board, shared: &mut Shared, now: Instant) {
+        if !self.status.take_due(now) {
+            return;
+        }
+        let transport = self.status.transport;
+        let status = Status {
+            estimate_bps: transport.estimate_bps,
+            allocated_bps: transport.allocated_bps,
+            wanted_bps: transport.wanted_bps,
+            tracks: self.subscriptions.take_changed(board),
+        };
+        self.send(&ToClient::Status(status), shared);
     }
 
     // ── Time ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -376,7 +394,8 @@ impl Leg {
         };
         let open = matches!(self.channel, Channel::Open { .. });
         let snapshot = (open && self.snapshot.stale).then_some(self.snapshot.earliest);
-        let next = [Some(channel), self.offer.deadline, snapshot]
+        let status = self.status.poll_timeout();
+        let next = [Some(channel), self.offer.deadline, snapshot, status]
             .into_iter()
             .flatten()
             .min();

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-/// What an operator may choose. Everything that is a rule and not a choice is a constant of this file.
-#[derive(Clone, Debug, PartialEq)]
+/// What an operator may choose, as `[limits]` of the configuration says it. Everything that is a rule and not a choice is a
+/// constant of this file.
+#[derive(Clone, Debug, PartialEq, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// Conferences at one time. One that is empty does not exist, so this bounds nothing that participants do not.
     pub conferences_max: usize,
@@ -66,6 +68,10 @@ pub const ID_BYTES_MAX: usize = 255;
 /// Snapshots to one participant are at least this far apart; changes in between are sent together at its end. Longer
 /// delays mute flags (100 ms is promised), shorter lets one participant's flood become everybody's.
 pub const SNAPSHOT_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Changes of what a participant gets are told this long after the first of them, together: a switch of the layout changes all
+/// tiles at once.
+pub const STATUS_GATHERED: Duration = Duration::from_millis(100);
 
 /// Offers that are sent again when no answer comes, before the call is given up.
 pub const OFFER_ATTEMPTS_MAX: u32 = 3;

@@ -31,6 +31,7 @@ mod streams;
 mod subscriptions;
 #[cfg(test)]
 mod tests;
+mod told;
 
 use std::{collections::BTreeMap, fmt, time::Instant};
 
@@ -109,7 +110,9 @@ impl Conferences {
             // The handshake follows by itself; the data channel is what is waited for.
             TransportInput::IceConnected => {}
             TransportInput::ChannelOpen { channel, .. } => {
-                if !leg.handle_channel_open(channel, shared, now) {
+                if leg.handle_channel_open(channel, shared, now) {
+                    conference.tell_newcomer(&participant, shared);
+                } else {
                     shared.refuse(Refusal::SecondChannel);
                 }
             }

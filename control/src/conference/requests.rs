@@ -61,6 +61,7 @@ impl Conference {
                     shared,
                 );
             }
+            Ok(FromClient::FollowStatus) => leg.status.follow(now),
             Ok(FromClient::Unknown { .. }) => shared.refuse(Refusal::UnknownMessage),
             Err(error) => {
                 shared.refuse(Refusal::MalformedMessage);

@@ -7,8 +7,9 @@
 
 use std::collections::BTreeMap;
 
-use weir_shard::{AddTrack, Command, ConferenceId, Size, TrackId, TransportId};
+use weir_shard::{AddTrack, Command, ConferenceId, LayerSet, Size, TrackId, TransportId};
 use weir_signal::{
+    channel::{LayersInUse, TrackName},
     metadata::{self, Purpose, StreamMetadata},
     sdp::{MediaKind, Published},
 };
@@ -37,6 +38,8 @@ struct Track {
     published: Published,
     size: Option<Size>,
     muted: bool,
+    /// The layers that anybody needs, once the shard has said so.
+    in_use: Option<LayerSet>,
 }
 
 /// Where the streams are published.
@@ -100,18 +103,47 @@ impl Streams {
             .collect()
     }
 
-    /// All tracks: outward stream id, track id, the shard's id, kind.
-    pub(super) fn tracks(&self) -> impl Iterator<Item = (&str, &str, TrackId, MediaKind)> {
+    /// All tracks: outward stream id, track id, the shard's id, and what SDP says.
+    pub(super) fn tracks(&self) -> impl Iterator<Item = (&str, &str, TrackId, &Published)> {
         self.outward.iter().flat_map(|(stream_id, stream)| {
             stream.tracks.iter().map(move |(track_id, track)| {
                 (
                     stream_id.as_str(),
                     track_id.as_str(),
                     track.id,
-                    track.published.kind,
+                    &track.published,
                 )
             })
         })
+    }
+
+    /// Notes which layers of a track anybody needs.
+    pub(super) fn set_layers_in_use(&mut self, id: TrackId, layers: LayerSet) {
+        let tracks = self
+            .outward
+            .values_mut()
+            .flat_map(|of| of.tracks.values_mut());
+        for track in tracks.filter(|track| track.id == id) {
+            track.in_use = Some(layers);
+        }
+    }
+
+    /// Which layers of a track anybody needs, if the shard has said so.
+    pub(super) fn layers_in_use(&self, id: TrackId) -> Option<LayersInUse> {
+        self.outward.iter().find_map(|(stream_id, stream)| {
+            let mut tracks = stream.tracks.iter();
+            let (track_id, track) = tracks.find(|(_, track)| track.id == id)?;
+            track.layers_in_use(stream_id, track_id)
+        })
+    }
+
+    /// The same for all tracks of which the shard has said anything.
+    pub(super) fn all_layers_in_use(&self) -> Vec<LayersInUse> {
+        let tracks = self.outward.iter().flat_map(|(stream_id, stream)| {
+            let tracks = stream.tracks.iter();
+            tracks.filter_map(move |(track_id, track)| track.layers_in_use(stream_id, track_id))
+        });
+        tracks.collect()
     }
 
     /// The tracks that shall be seen. A track that metadata leaves out is gone only with its whole stream: a muted camera may be
@@ -270,6 +302,7 @@ impl Streams {
                 published,
                 size,
                 muted,
+                in_use: None,
             },
         );
     }
@@ -331,6 +364,24 @@ struct Description {
     audio_muted: bool,
     video_muted: bool,
     size: Option<Size>,
+}
+
+impl Track {
+    fn layers_in_use(&self, stream_id: &str, track_id: &str) -> Option<LayersInUse> {
+        let in_use = self.in_use?;
+        let rids = self.published.rids.iter().enumerate();
+        Some(LayersInUse {
+            name: TrackName {
+                stream_id: stream_id.to_owned(),
+                track_id: track_id.to_owned(),
+            },
+            mid: self.published.mid.clone(),
+            rids: rids
+                .filter(|(layer, _)| in_use.contains(*layer))
+                .map(|(_, rid)| rid.id.clone())
+                .collect(),
+        })
+    }
 }
 
 impl Stream {

@@ -6,9 +6,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use weir_shard::{Command, Size, Subscribe, SubscriptionId, TrackId, TransportId};
+use weir_shard::{
+    Command, Size, Subscribe, SubscriptionId, SubscriptionStatus, TrackId, TransportId,
+};
 use weir_signal::{
-    channel::{TrackName, TrackRequest},
+    channel::{TrackName, TrackRequest, TrackStatus},
     sdp::{MediaKind, SendTrack, Sending, Session},
 };
 
@@ -16,6 +18,7 @@ use super::{
     board::{Advertised, Board},
     mapping,
     shared::Shared,
+    told,
 };
 
 /// The subscriptions of one participant.
@@ -36,6 +39,14 @@ struct Subscription {
     rtx_ssrc: Option<u32>,
     cname: String,
     phase: Phase,
+    /// As the shard told it, and whether the participant has yet to be told.
+    status: Option<(SubscriptionStatus, Told)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    NotYet,
+    Yes,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,6 +161,26 @@ impl Subscriptions {
         }
     }
 
+    /// Takes what the shard says about a subscription.
+    pub(super) fn set_status(&mut self, id: SubscriptionId, status: SubscriptionStatus) {
+        let is_it = |of: &&mut Subscription| matches!(of.phase, Phase::Forwarding { id: own, .. } if own == id);
+        if let Some(of) = self.active.values_mut().find(is_it) {
+            of.status = Some((status, Told::NotYet));
+        }
+    }
+
+    /// What has changed since it was taken last.
+    pub(super) fn take_changed(&mut self, board: &Board) -> Vec<TrackStatus> {
+        let mut changed = Vec::new();
+        for of in self.active.values_mut() {
+            if let Some((status, state @ Told::NotYet)) = &mut of.status {
+                *state = Told::Yes;
+                changed.push(told::track_status(&of.name, board.track(&of.name), status));
+            }
+        }
+        changed
+    }
+
     /// Lets go of tracks that exist no more. The shard has ended their subscriptions together with them.
     fn drop_gone(&mut self, exists: &BTreeMap<TrackId, &Advertised>, session: &mut Session) {
         let mut stays = |track: &TrackId| {
@@ -221,6 +252,7 @@ impl Subscription {
             rtx_ssrc,
             cname: advertised.cname.clone(),
             phase: Phase::Asked,
+            status: None,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fmt};
 
-use super::{Config, LimitsSection, Matrix, Media, PolicyName};
+use super::{Audio, Config, Limits, Matrix, Media, PolicyName};
 
 /// One value that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +46,7 @@ pub(super) fn check(config: &Config) -> Vec<Mistake> {
     let mut mistakes = Vec::new();
     check_matrix(&config.matrix, &mut mistakes);
     check_media(&config.media, &mut mistakes);
+    check_audio(&config.audio, &mut mistakes);
     check_authorisation(config, &mut mistakes);
     check_limits(&config.limits, &mut mistakes);
     mistakes
@@ -153,7 +154,14 @@ fn check_authorisation(config: &Config, mistakes: &mut Vec<Mistake>) {
     }
 }
 
-fn check_limits(limits: &LimitsSection, mistakes: &mut Vec<Mistake>) {
+fn check_audio(audio: &Audio, mistakes: &mut Vec<Mistake>) {
+    if audio.loudest == 0 {
+        let expected = "must be at least 1: somebody has to be heard";
+        mistakes.push(Mistake::new("audio.loudest", audio.loudest, expected));
+    }
+}
+
+fn check_limits(limits: &Limits, mistakes: &mut Vec<Mistake>) {
     let counts = [
         ("limits.conferences_max", limits.conferences_max),
         (

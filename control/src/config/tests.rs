@@ -33,6 +33,10 @@ fn example_says_the_defaults() {
         format!("{:?}", smallest.media)
     );
     assert_eq!(
+        format!("{:?}", example.audio),
+        format!("{:?}", smallest.audio)
+    );
+    assert_eq!(
         format!("{:?}", example.authorisation),
         format!("{:?}", smallest.authorisation)
     );
@@ -81,6 +85,7 @@ fn environment_overrides_the_file() {
         ("WEIR_MATRIX_USER", "other"),
         ("WEIR_MEDIA_LISTEN", r#"["127.0.0.1:9000"]"#),
         ("WEIR_HTTP_PAGE", "true"),
+        ("WEIR_AUDIO_LOUDEST", "3"),
         ("WEIR_LOG", "debug"),
     ])
     .expect("valid");
@@ -90,6 +95,7 @@ fn environment_overrides_the_file() {
         ["127.0.0.1:9000".parse().expect("an address")]
     );
     assert!(config.http.page);
+    assert_eq!((config.audio.loudest, config.audio.all_up_to), (3, 20));
 }
 
 #[test]

@@ -282,10 +282,28 @@ impl Driver {
                     .handle_transport(id, TransportInput::IceConnected, now);
             }
             Event::RemoteChanged { .. } => {}
-            Event::Speakers { .. }
-            | Event::LayersInUse { .. }
-            | Event::TransportStatus { .. }
-            | Event::SubscriptionStatus { .. } => {}
+            Event::Speakers {
+                conference,
+                speakers,
+            } => self.conferences.handle_speakers(conference, speakers),
+            Event::LayersInUse {
+                track,
+                transport,
+                layers,
+            } => self
+                .conferences
+                .handle_layers_in_use(transport, track, layers),
+            Event::TransportStatus { id, status } => {
+                self.conferences.handle_transport_status(id, status, now);
+            }
+            Event::SubscriptionStatus {
+                id,
+                transport,
+                status,
+            } => {
+                let conferences = &mut self.conferences;
+                conferences.handle_subscription_status(transport, id, status, now);
+            }
             Event::Datagram { id, datagram } => {
                 self.associations.handle_datagram(id, &datagram, now)
             }

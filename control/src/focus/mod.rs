@@ -87,7 +87,7 @@ impl Focus {
                 })
                 .collect(),
             fingerprint: certificate.fingerprint().into(),
-            limits: config.limits.limits(),
+            limits: config.limits.clone(),
             timing: Timing::default(),
             seed: rand::random(),
         };
@@ -167,6 +167,8 @@ fn start_shards(config: &Config, wake: &Arc<Notify>) -> anyhow::Result<Vec<Shard
         let mut shard = weir_uring::Config::new(index, media.listen_of(index));
         shard.core = media.core_of(index);
         shard.shard.seed = rand::random();
+        shard.shard.voices_all_up_to = config.audio.all_up_to;
+        shard.shard.voices_loudest = config.audio.loudest;
         shard.shard.unix_time = driver::unix_now();
         let handle = weir_uring::spawn(shard).with_context(|| format!("shard {index}"))?;
         shards.push(Shard::new(handle, Arc::clone(wake))?);

@@ -16,7 +16,7 @@ const REFUSALS_MAX = 6;
 const MEMBER_REFRESH_MS = MEMBER_LIFETIME_MS * 0.75;
 
 /**
- * Events: `state` ("joining", "connecting", "connected", "reconnecting", "left", "failed"), `streams`, `tracks`, `speakers`,
+ * Events: `state` ("joining", "connecting", "connected", "reconnecting", "left", "failed"), `streams`, `tracks`, `speakers`, `status`,
  * `sources` (what is sent has changed), `log` (text), `problem` (text).
  */
 export class Call extends Emitter {
@@ -270,6 +270,7 @@ export class Call extends Emitter {
       this.emit("tracks", tracks);
     });
     leg.on("speakers", (speakers) => this.emit("speakers", speakers));
+    leg.on("status", (status) => this.emit("status", status));
     leg.on("problem", (text) => this.emit("problem", text));
     leg.on("ended", (end) => this.#handleEnded(leg, end));
     const sources = this.screen ? [this.user, this.screen] : [this.user];

@@ -22,7 +22,14 @@ export function installDebug(app) {
     firstFrameAt: tile.firstFrameAt,
     videoWidth: tile.video.videoWidth,
     videoHeight: tile.video.videoHeight,
+    status: tile.status,
+    why: tile.why,
   });
+
+  const receivedState = () => {
+    const { estimate, wanted, allocated } = view.status;
+    return { estimate, wanted, allocated };
+  };
 
   window.weir = Object.freeze({
     /** What the page shows and in which state the call is. */
@@ -42,7 +49,7 @@ export function installDebug(app) {
       error: document.getElementById("error").textContent,
     }),
 
-    /** Fresh figures: per tile what arrives (with `layer`), and `outbound` per sent layer. */
+    /** Fresh figures: per tile what arrives (with `layer`), and `outbound` per sent layer, `received` what the focus can send here. */
     stats: async () => {
       await view.sample();
       const tiles = view.tiles.map((tile) => ({
@@ -50,7 +57,7 @@ export function installDebug(app) {
         inbound: tile.figures,
         audio: view.figures?.inbound.get(tile.audioMid) ?? null,
       }));
-      return { at: performance.now(), tiles, outbound: view.figures?.outbound ?? [], roundTripMs: view.figures?.roundTripMs ?? null };
+      return { at: performance.now(), tiles, outbound: view.figures?.outbound ?? [], received: receivedState(), roundTripMs: view.figures?.roundTripMs ?? null };
     },
 
     /** Forgets the longest gaps between frames. */

@@ -7,7 +7,7 @@
 //
 // Not here: when to call again after an end (call.js), what to subscribe to (subscriptions.js).
 
-import { ACTIVE_SPEAKER, ERROR, FocusChannel, METADATA_CHANGED, NEGOTIATE } from "./channel.js";
+import { ACTIVE_SPEAKER, ERROR, FocusChannel, FOLLOW_STATUS, LAYERS_IN_USE, METADATA_CHANGED, NEGOTIATE, STATUS } from "./channel.js";
 import { Emitter, randomString } from "./emitter.js";
 import { encodingsFor } from "./media.js";
 import { readStreams, STABLE_KEY, UNSTABLE_KEY, writeStreams } from "./metadata.js";
@@ -26,7 +26,7 @@ const MUTE_LEAD_MS = 120;
 
 /**
  * Events: `answered`, `connected` (the channel is open), `streams` (Map of StreamInfo: a full snapshot), `tracks` (Map of track key to
- * {mid, track}), `speakers` (list), `problem` (text), `ended` ({reason, refused}).
+ * {mid, track}), `speakers` (list), `status` (what the focus says about what it sends here), `problem` (text), `ended` ({reason, refused}).
  */
 export class Leg extends Emitter {
   #matrix;
@@ -228,6 +228,7 @@ export class Leg extends Emitter {
 
   #handleOpen() {
     this.times.open = performance.now();
+    this.#channel.send(FOLLOW_STATUS, {});
     this.emit("connected");
     this.#enqueue(() => this.#offerIfWanted());
   }
@@ -236,6 +237,8 @@ export class Leg extends Emitter {
     if (type === METADATA_CHANGED) this.#enqueue(() => this.#takeStreams(content));
     else if (type === NEGOTIATE) this.#enqueue(() => this.#handleNegotiate(content));
     else if (type === ACTIVE_SPEAKER) this.emit("speakers", content.speakers ?? []);
+    else if (type === STATUS) this.emit("status", content);
+    else if (type === LAYERS_IN_USE) this.#enqueue(() => this.#useLayers(content.tracks));
     else if (type === ERROR) this.#enqueue(() => this.#handleError(content));
   }
 
@@ -327,6 +330,19 @@ export class Leg extends Emitter {
       const transceiver = this.#connection.addTransceiver(track, init);
       if (kind === "video") preferVp8(transceiver);
       publication.transceivers[kind] = transceiver;
+    }
+  }
+
+  // Layers that nobody needs are not encoded; they come back the moment that somebody wants them.
+  async #useLayers(tracks) {
+    for (const { mid, rids } of Array.isArray(tracks) ? tracks : []) {
+      const sender = this.#connection.getTransceivers().find((transceiver) => transceiver.mid === mid)?.sender;
+      const parameters = sender?.getParameters();
+      const layers = parameters?.encodings?.filter((encoding) => encoding.rid) ?? [];
+      if (!Array.isArray(rids) || !layers.some(({ rid }) => rids.includes(rid))) continue;
+      if (layers.every(({ rid, active }) => active === rids.includes(rid))) continue;
+      for (const layer of layers) layer.active = rids.includes(layer.rid);
+      await sender.setParameters(parameters);
     }
   }
 

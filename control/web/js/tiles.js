@@ -4,6 +4,8 @@
 import { layerOf } from "./media.js";
 import { SCREENSHARE } from "./metadata.js";
 import { formatBitrate } from "./stats.js";
+import { trackKey } from "./subscriptions.js";
+import { whyNoPicture, whySmaller } from "./why.js";
 
 function element(name, className, parent) {
   const made = document.createElement(name);
@@ -18,6 +20,7 @@ export class Tile {
   #audio;
   #name;
   #figures;
+  #why;
   #avatar;
   #lastFrameAt = null;
 
@@ -25,6 +28,8 @@ export class Tile {
   mid = null;
   audioMid = null;
   figures = null;
+  /** What the focus says about the picture. */
+  status = null;
   /** Between two frames that were put on the screen, since the last `resetGaps`; in milliseconds. */
   gapMaxMs = 0;
   framesShown = 0;
@@ -45,6 +50,8 @@ export class Tile {
     this.#audio = isOwn ? null : element("audio", "", this.root);
     if (this.#audio) this.#audio.autoplay = true;
     this.#figures = element("span", "figures", button);
+    this.#why = element("span", "why", button);
+    this.#why.setAttribute("role", "status");
     this.#name = element("span", "name", button);
     this.button = button;
     if (!isOwn) this.#watchFrames();
@@ -52,6 +59,17 @@ export class Tile {
 
   get video() {
     return this.#video;
+  }
+
+  /** The name of the track whose picture this is; empty where there is none. */
+  videoKey() {
+    const video = [...(this.stream?.tracks ?? [])].find(([, { kind }]) => kind === "video");
+    return video ? trackKey(this.stream.streamId, video[0]) : "";
+  }
+
+  /** What a person is told who looks at a picture that does not move. */
+  get why() {
+    return this.#why.textContent;
   }
 
   /** Takes what is known about the stream; `name` is the sender's. */
@@ -84,8 +102,16 @@ export class Tile {
     );
   }
 
-  /** Fills the overlay with the figures of what arrives. */
-  showInbound(inbound) {
+  /** Fills the overlay with the figures of what arrives, and says why it is not all. */
+  showInbound(inbound, status) {
+    const before = this.figures?.packetsReceived ?? 0;
+    const seen = {
+      gapMs: this.#lastFrameAt === null ? null : performance.now() - this.#lastFrameAt,
+      arrives: (inbound?.packetsReceived ?? 0) > before,
+      muted: this.root.classList.contains("no-video"),
+    };
+    this.status = status;
+    this.#why.textContent = inbound ? whyNoPicture(status, seen) : "";
     const video = [...(this.stream?.tracks.values() ?? [])].find((track) => track.kind === "video");
     const layer = inbound ? layerOf(this.stream.purpose, video?.height, inbound.height) : "";
     this.figures = inbound ? { ...inbound, layer } : null;
@@ -98,13 +124,14 @@ export class Tile {
       `${Math.round(inbound.framesPerSecond)} fps`,
       formatBitrate(inbound.bitrate),
       layer ? `layer ${layer}` : "",
+      Number.isInteger(status?.temporal) ? `temporal ≤ ${status.temporal}` : "",
       inbound.freezeCount ? `${inbound.freezeCount} freezes, ${inbound.freezeSeconds.toFixed(1)} s` : "",
     ];
-    this.#figures.textContent = parts.filter(Boolean).join(" · ");
+    this.#figures.textContent = [parts.filter(Boolean).join(" · "), whySmaller(status)].filter(Boolean).join("\n");
   }
 
-  /** Fills the overlay with the figures of the layers that are sent. */
-  showOutbound(layers) {
+  /** Fills the overlay with the figures of the layers that are sent, and of what can be received. */
+  showOutbound(layers, estimate) {
     const lines = layers
       .filter((layer) => layer.kind === "video" && layer.width > 0)
       .sort((a, b) => b.width - a.width)
@@ -112,7 +139,7 @@ export class Tile {
         const rate = `${Math.round(layer.framesPerSecond)} fps · ${formatBitrate(layer.bitrate)}`;
         return `${layer.rid} ${layer.width}×${layer.height} · ${rate}${layer.active ? "" : " · off"}`;
       });
-    this.#figures.textContent = lines.join("\n");
+    this.#figures.textContent = [...lines, estimate].filter(Boolean).join("\n");
   }
 
   /** Forgets the longest gap between frames. */

@@ -6,6 +6,7 @@ import { SCREENSHARE } from "./metadata.js";
 import { Sampler } from "./stats.js";
 import { trackKey } from "./subscriptions.js";
 import { Tile } from "./tiles.js";
+import { describeEstimate, Status } from "./why.js";
 
 const FIGURES_EVERY_MS = 1_000;
 
@@ -24,6 +25,8 @@ export class CallView {
 
   mode = "grid";
   quality = "auto";
+  /** What the focus says about what it sends here. */
+  status = new Status();
   /** The last sample of `Sampler.sample`. */
   figures = null;
 
@@ -44,6 +47,8 @@ export class CallView {
     this.#call = call;
     this.#own = own;
     this.#sampler = new Sampler();
+    this.status = new Status();
+    call.on("status", (content) => this.status.take(content));
     call.on("streams", () => this.#refresh());
     call.on("tracks", () => this.#bindTracks());
     call.on("sources", () => this.#refresh());
@@ -196,8 +201,11 @@ export class CallView {
     this.figures = this.#sampler.sample(report);
     const { inbound, outbound } = this.figures;
     for (const tile of this.tiles) {
-      if (!tile.isOwn) tile.showInbound(inbound.get(tile.mid) ?? null);
-      else if (tile.stream.purpose !== SCREENSHARE) tile.showOutbound(outbound.filter((layer) => layer.mid === firstVideoMid(outbound)));
+      if (!tile.isOwn) tile.showInbound(inbound.get(tile.mid) ?? null, this.status.of(tile.videoKey()));
+      else if (tile.stream.purpose !== SCREENSHARE) {
+        const layers = outbound.filter((layer) => layer.mid === firstVideoMid(outbound));
+        tile.showOutbound(layers, describeEstimate(this.status));
+      }
     }
   }
 }

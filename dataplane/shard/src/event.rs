@@ -41,10 +41,13 @@ pub enum Event {
         /// Loudest first.
         speakers: Speakers,
     },
-    /// Which layers of a simulcast track anybody needs, after it changed: what is not among them may be paused.
+    /// Which layers of a simulcast track anybody needs: soon after the track was added, and after it changed. What is not among
+    /// them may be paused.
     LayersInUse {
         /// The track.
         track: TrackId,
+        /// Its publisher's transport.
+        transport: TransportId,
         /// The layers that somebody gets or waits for, or did until a few seconds ago.
         layers: LayerSet,
     },

@@ -92,8 +92,8 @@ pub(crate) struct Track {
     /// Table indices.
     pub(crate) subscriptions: Vec<u32>,
     pub(crate) layers_checked: Instant,
-    /// The layers that control was told to be in use; all, as long as nothing was told.
-    pub(crate) told_in_use: LayerSet,
+    /// The layers that control was told to be in use.
+    pub(crate) told_in_use: Option<LayerSet>,
 }
 
 impl Track {
@@ -116,7 +116,6 @@ impl Track {
                 .collect::<Option<Vec<_>>>()?,
             _ => return None,
         };
-        let told_in_use = (0..layers.len()).fold(LayerSet::default(), LayerSet::with);
         Some(Self {
             id: add.track,
             transport,
@@ -132,7 +131,7 @@ impl Track {
             muted: false,
             subscriptions: Vec::new(),
             layers_checked: now,
-            told_in_use,
+            told_in_use: None,
         })
     }
 

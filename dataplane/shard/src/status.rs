@@ -50,6 +50,17 @@ impl Speakers {
     }
 }
 
+impl FromIterator<Speaker> for Speakers {
+    /// In the order given; those that there is no room for are left out.
+    fn from_iter<I: IntoIterator<Item = Speaker>>(speakers: I) -> Self {
+        let mut of = [None; SPEAKERS_MAX];
+        for (place, speaker) in of.iter_mut().zip(speakers) {
+            *place = Some(speaker);
+        }
+        Self { of }
+    }
+}
+
 /// What one participant can be sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TransportStatus {

@@ -56,6 +56,8 @@ pub(super) struct Client {
     pub(super) last_sdp: String,
     pub(super) pings: usize,
     pub(super) errors: Vec<ErrorReply>,
+    /// Who speaks, which layers are needed, what it gets.
+    pub(super) told: Vec<ToClient>,
     pub(super) to_device: Vec<(&'static str, Value)>,
 }
 
@@ -85,6 +87,7 @@ impl Client {
             last_sdp: String::new(),
             pings: 0,
             errors: Vec::new(),
+            told: Vec::new(),
             to_device: Vec::new(),
         };
         let stream = format!("{name}-stream");
@@ -241,6 +244,10 @@ impl Client {
             }
             ToClient::Error(error) => {
                 self.errors.push(error);
+                Vec::new()
+            }
+            ToClient::ActiveSpeaker(_) | ToClient::LayersInUse(_) | ToClient::Status(_) => {
+                self.told.push(message);
                 Vec::new()
             }
             ToClient::Pong | ToClient::Unknown { .. } => Vec::new(),

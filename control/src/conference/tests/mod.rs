@@ -10,4 +10,5 @@ mod renegotiate;
 mod see;
 mod share;
 mod subscribe;
+mod told;
 mod world;

@@ -219,21 +219,26 @@ impl Shard {
             if needed.contains(layer) {
                 of.needed = now;
                 in_use = in_use.with(layer);
-            } else if track.told_in_use.contains(layer)
+            } else if track.told_in_use.is_none_or(|told| told.contains(layer))
                 && now.saturating_duration_since(of.needed) < LAYER_UNUSED
             {
                 moves = true;
                 in_use = in_use.with(layer);
             }
         }
-        if in_use == track.told_in_use || !may_tell {
-            return moves || in_use != track.told_in_use;
+        let is_told = track.told_in_use == Some(in_use);
+        if is_told || !may_tell {
+            return moves || !is_told;
         }
-        track.told_in_use = in_use;
-        let track = track.id;
+        track.told_in_use = Some(in_use);
+        let (track, publisher) = (track.id, track.transport);
+        let Some(transport) = self.transports.get(publisher).map(|of| of.id) else {
+            return moves;
+        };
         self.counters.layers_in_use_told.add(1);
         self.event(Event::LayersInUse {
             track,
+            transport,
             layers: in_use,
         });
         moves
