@@ -140,6 +140,12 @@ counters! {
     commands_refused => "weir_shard_commands_refused_total";
     /// Subscriptions that wait for a keyframe to start or to switch (now).
     waiting_switches => "weir_shard_waiting_switches";
+    /// What the subscribers with an estimate can be sent, in bits a second: all together, the least and the most (now).
+    estimate_bps_sum => "weir_shard_estimate_bps_sum";
+    /// See [`Counters::estimate_bps_sum`]; zero when nobody has an estimate.
+    estimate_bps_min => "weir_shard_estimate_bps_min";
+    /// See [`Counters::estimate_bps_sum`].
+    estimate_bps_max => "weir_shard_estimate_bps_max";
     /// Transports (now).
     transports => "weir_shard_transports";
     /// Tracks (now).

@@ -255,6 +255,21 @@ impl Shard {
         })
     }
 
+    /// Sums up what subscribers can be sent.
+    pub(super) fn count_estimates(&mut self, now: Instant) {
+        let (mut sum, mut min, mut max) = (0, u64::MAX, 0);
+        for index in 0..self.transports.end() {
+            let of = self.transports.get(index);
+            if let Some(bps) = of.and_then(|of| of.bandwidth.target_bps(now)) {
+                (sum, min, max) = (sum + bps, min.min(bps), max.max(bps));
+            }
+        }
+        let min = if max == 0 { 0 } else { min };
+        self.counters.estimate_bps_sum.set(sum);
+        self.counters.estimate_bps_min.set(min);
+        self.counters.estimate_bps_max.set(max);
+    }
+
     /// Lets a subscription have what it was given.
     fn give(&mut self, ask: &Ask, cut: bool, now: Instant) {
         let index = ask.subscription;

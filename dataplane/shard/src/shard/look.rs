@@ -41,6 +41,7 @@ impl Shard {
             });
         }
         moves |= self.look_at_subscriptions(now);
+        self.count_estimates(now);
         if moves {
             self.look_soon(now);
         }
