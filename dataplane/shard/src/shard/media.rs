@@ -370,7 +370,6 @@ impl Shard {
         }
         if payload.keyframe_start && track.kind == MediaKind::Video {
             self.counters.keyframes_received.add(1);
-            of.keyframes.satisfied();
             of.missing.clear_before(media.seq);
         }
         of.last_arrival = now;
@@ -402,6 +401,12 @@ impl Shard {
         self.look_soon(now);
         if look {
             self.choose_layers(track_index, now);
+        }
+        if payload.keyframe_start
+            && let Some(of) = self.sources.get_mut(source)
+        {
+            // After the look: whoever it finds waiting gets this one, and must not ask for another.
+            of.keyframes.satisfied();
         }
         Ok(())
     }

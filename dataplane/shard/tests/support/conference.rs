@@ -11,6 +11,8 @@ use super::{AudioSource, Link, MS, Rng, SECOND, Subscribed, VideoSource, World};
 pub struct Scene {
     pub participants: usize,
     pub temporal: u8,
+    /// Whether payloads are encrypted end to end.
+    pub encrypted: bool,
     pub wanted: Option<Size>,
     /// Everybody's way, in both directions.
     pub link: Link,
@@ -22,6 +24,7 @@ impl Scene {
     pub const QUIET: Self = Self {
         participants: 2,
         temporal: 1,
+        encrypted: false,
         wanted: Some(Size::new(640, 360)),
         link: Link::FAR,
         history: 4096,
@@ -57,10 +60,9 @@ impl Conference {
         world.browse(peer);
         let mut camera = VideoSource::simulcast(camera_of(peer), "1", rng);
         camera.rtx = true;
-        camera
-            .layers
-            .iter_mut()
-            .for_each(|layer| layer.temporal = scene.temporal);
+        for layer in &mut camera.layers {
+            (layer.temporal, layer.encrypted) = (scene.temporal, scene.encrypted);
+        }
         world.publish_video(peer, camera);
         world.publish_audio(peer, AudioSource::new(microphone_of(peer), "0", rng));
         for other in 0..peer {
