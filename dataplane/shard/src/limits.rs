@@ -236,6 +236,14 @@ pub const NACK_REORDER_MAX: Duration = Duration::from_millis(20);
 /// its idea of the round trip: a report that comes a moment before would be lost, and another round trip with it.
 pub const NACK_RETRY_SLACK: Duration = Duration::from_millis(10);
 
+/// Where so many reports go unanswered each is sent twice: reports are small, and a lost one costs a round trip. Less would
+/// double them for one loss in a while, more would leave a way that loses 3 % to its luck.
+pub const NACK_UNANSWERED: f32 = 1.0 / 24.0;
+
+/// The second one this much later: bursts of losses are shorter, round trips longer. Publishers that take it for another
+/// report send the packet twice; Chromium does not.
+pub const NACK_REPEAT: Duration = Duration::from_millis(10);
+
 /// At most this often.
 pub const NACK_TRIES_MAX: u8 = 10;
 

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use weir_wire::ExtSeq;
 
 use crate::limits::{
-    NACK_AGE_MAX, NACK_LIST_MAX, NACK_REORDER_MAX, NACK_REORDER_MIN, NACK_RETRY_SLACK,
-    NACK_TRIES_MAX, ROUND_TRIP_DEFAULT,
+    NACK_AGE_MAX, NACK_LIST_MAX, NACK_REORDER_MAX, NACK_REORDER_MIN, NACK_REPEAT, NACK_RETRY_SLACK,
+    NACK_TRIES_MAX, NACK_UNANSWERED, ROUND_TRIP_DEFAULT,
 };
 
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +19,22 @@ struct Hole {
     due: Instant,
     reported: Option<Instant>,
     tries: u8,
+    /// What is due before is the same report once more.
+    next_try: Option<Instant>,
+}
+
+impl Hole {
+    /// Counts a report and says when the next is due: the same once more after `repeat`, another one after `retry`.
+    fn note_report(&mut self, repeat: Option<Duration>, retry: Duration, now: Instant) {
+        if let Some(next) = self.next_try.take() {
+            self.due = next;
+            return;
+        }
+        self.tries += 1;
+        self.reported = Some(now);
+        self.due = now + repeat.unwrap_or(retry);
+        self.next_try = repeat.map(|_| now + retry);
+    }
 }
 
 /// The holes in one source's numbers.
@@ -27,7 +43,12 @@ pub(crate) struct Missing {
     holes: Vec<Hole>,
     /// How long a publisher takes to answer, smoothed.
     answer: Option<Duration>,
+    /// How many of the last reports were not answered, smoothed.
+    unanswered: f32,
 }
+
+/// The weight of one report in `unanswered`.
+const REPORT_WEIGHT: f32 = 1.0 / 32.0;
 
 /// There are so many holes that a keyframe costs less.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +59,7 @@ impl Missing {
         Self {
             holes: Vec::with_capacity(NACK_LIST_MAX),
             answer: None,
+            unanswered: 0.0,
         }
     }
 
@@ -62,6 +84,7 @@ impl Missing {
                 due: now + reorder.clamp(NACK_REORDER_MIN, NACK_REORDER_MAX),
                 reported: None,
                 tries: 0,
+                next_try: None,
             });
         }
         Ok(())
@@ -75,6 +98,7 @@ impl Missing {
         let hole = self.holes.remove(at);
         // Of two reports it is not known which one was answered (Karn).
         if let (Some(reported), 1) = (hole.reported, hole.tries) {
+            self.unanswered -= self.unanswered * REPORT_WEIGHT;
             let took = now.saturating_duration_since(reported);
             self.answer = Some(self.answer.map_or(took, |of| (of * 7 + took) / 8));
         }
@@ -104,19 +128,24 @@ impl Missing {
         mut report: impl FnMut(ExtSeq),
     ) -> Option<ExtSeq> {
         let retry = self.retry(rtt);
+        // On a way that loses, a report is lost like anything else; it is small, and publishers answer it once.
+        let repeat = (self.unanswered >= NACK_UNANSWERED).then_some(NACK_REPEAT);
+        let unanswered = &mut self.unanswered;
         let mut given_up = None;
         self.holes.retain_mut(|hole| {
             let is_due = hole.due <= now;
             if now.saturating_duration_since(hole.since) >= NACK_AGE_MAX
-                || (is_due && hole.tries >= NACK_TRIES_MAX)
+                || (is_due && hole.tries >= NACK_TRIES_MAX && hole.next_try.is_none())
             {
                 given_up = given_up.max(Some(hole.seq));
                 return false;
             }
             if is_due {
-                hole.tries += 1;
-                hole.due = now + retry;
-                hole.reported = Some(now);
+                let tries = hole.tries;
+                hole.note_report(repeat, retry, now);
+                if (tries, hole.tries) == (1, 2) {
+                    *unanswered += (1.0 - *unanswered) * REPORT_WEIGHT;
+                }
                 report(hole.seq);
             }
             true
@@ -186,6 +215,34 @@ mod tests {
         assert_eq!(due(&mut missing, None, start + 130 * MS), [12]);
         assert_eq!(due(&mut missing, None, start + 183 * MS), []);
         assert_eq!(due(&mut missing, None, start + 184 * MS), [12]);
+    }
+
+    #[test]
+    fn where_reports_go_unanswered_each_is_sent_twice() {
+        let start = Instant::now();
+        let mut missing = Missing::new();
+        let rtt = Some(40 * MS);
+        let mut reports = |from: u64, filled_at: Option<u32>| {
+            let start = start + from as u32 * 1000 * MS;
+            note(&mut missing, 2 * from, 2 * from + 2, rtt, start);
+            let mut reports = Vec::new();
+            for ms in 0..120 {
+                if filled_at == Some(ms) {
+                    missing.fill(ExtSeq(2 * from + 1), start + ms * MS);
+                }
+                missing.take_due(rtt, start + ms * MS, |_| reports.push(ms));
+            }
+            missing.clear();
+            reports
+        };
+        assert_eq!(reports(0, Some(50)), [10]);
+        assert_eq!(reports(1, None), [10, 64, 118], "not answered");
+        assert_eq!(reports(2, Some(50)), [10], "once is nothing");
+        assert_eq!(reports(3, None), [10, 64, 118]);
+        for of in 4..16 {
+            assert_eq!(reports(of, Some(50)), [10, 20]);
+        }
+        assert_eq!(reports(16, Some(50)), [10], "and after a while nothing again");
     }
 
     #[test]
