@@ -19,12 +19,18 @@ pub(crate) struct Departed {
 #[derive(Debug)]
 pub(crate) struct Departures {
     places: Vec<Option<(Seq, Departed)>>,
+    /// How many of the last packets were lost, smoothed.
+    loss: f32,
 }
+
+/// The weight of one packet in `loss`: some seconds of one camera.
+const PACKET_WEIGHT: f32 = 1.0 / 256.0;
 
 impl Departures {
     pub(crate) fn new() -> Self {
         Self {
             places: vec![None; DEPARTURES],
+            loss: 0.0,
         }
     }
 
@@ -37,8 +43,27 @@ impl Departures {
         *self.place(wide) = Some((wide, departed));
     }
 
+    /// How many of the last packets of pictures were lost, as a fraction.
+    pub(crate) fn loss(&self) -> f32 {
+        self.loss
+    }
+
+    /// Feedback says that the packet with this number arrived.
+    pub(crate) fn arrived(&mut self, wide: Seq) {
+        if self.take(wide).is_some() {
+            self.loss -= self.loss * PACKET_WEIGHT;
+        }
+    }
+
+    /// Feedback says that the packet with this number did not arrive: what it was.
+    pub(crate) fn lost(&mut self, wide: Seq) -> Option<Departed> {
+        let departed = self.take(wide)?;
+        self.loss += (1.0 - self.loss) * PACKET_WEIGHT;
+        Some(departed)
+    }
+
     /// What left under this number, once: feedback that says it again says nothing new.
-    pub(crate) fn take(&mut self, wide: Seq) -> Option<Departed> {
+    fn take(&mut self, wide: Seq) -> Option<Departed> {
         let place = self.place(wide);
         let (_, departed) = place.take_if(|(at, _)| *at == wide)?;
         Some(departed)

@@ -215,11 +215,16 @@ pub const DEPARTURES: usize = 1024;
 /// waits for the next keyframe. More only costs a packet.
 pub const OPENING_REPEATS: u8 = 2;
 
-/// In such intervals: long enough to outlive a short burst of losses, and much shorter than a decoder's patience (200 ms).
-pub const OPENING_REPEAT_INTERVAL: Duration = Duration::from_millis(15);
+/// What is sent again unasked, is sent again after this time: long enough to outlive a short burst of losses, much shorter
+/// than a round trip and than a decoder's patience (200 ms).
+pub const REPEAT_INTERVAL: Duration = Duration::from_millis(10);
 
-/// First packets that wait to be sent again, of all subscriptions; those that begin when it is full go without.
-pub const OPENINGS_MAX: usize = 1024;
+/// On a way that loses so much, the first resend of a packet is repeated. Below, a second loss is too rare to pay for; above, two
+/// for one would be more than resends may take of a subscriber's rate.
+pub const REPEAT_LOSS: std::ops::RangeInclusive<f32> = 0.02..=0.07;
+
+/// Packets that wait to be sent again unasked, of all subscriptions; those that come when it is full go without.
+pub const REPEATS_MAX: usize = 1024;
 
 /// Padding that makes a datagram as long as the run before it. Encoders cut a frame into packets that differ by a byte or
 /// two; more would be paid for with bandwidth.

@@ -242,7 +242,11 @@ mod tests {
         for of in 4..16 {
             assert_eq!(reports(of, Some(50)), [10, 20]);
         }
-        assert_eq!(reports(16, Some(50)), [10], "and after a while nothing again");
+        assert_eq!(
+            reports(16, Some(50)),
+            [10],
+            "and after a while nothing again"
+        );
     }
 
     #[test]

@@ -84,9 +84,15 @@ pub(crate) struct Sent {
     pub(crate) picture: Picture,
     marker: bool,
     timestamp_shift: u32,
+    /// How often it has been sent again.
+    resends: u8,
 }
 
 impl Sent {
+    pub(crate) fn is_first_resend(&self) -> bool {
+        self.resends == 0
+    }
+
     /// The numbers it went out with; `timestamp` is the source's.
     pub(crate) fn numbers(&self, timestamp: RtpTime) -> Outgoing {
         Outgoing {
@@ -294,6 +300,7 @@ impl SentRing {
             picture: record.picture,
             marker: record.flags.has(Flags::MARKER),
             timestamp_shift,
+            resends: record.flags.resends(),
         })
     }
 

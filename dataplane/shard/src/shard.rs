@@ -37,8 +37,8 @@ use crate::event::Event;
 use crate::ids::{ConferenceId, SubscriptionId, TrackId, TransportId};
 use crate::kept::Kept;
 use crate::limits::{
-    ADDRESSES_PER_TRANSPORT, EVENTS_MAX, LAYERS_MAX, OPENINGS_MAX, PACKETS_PER_BATCH_MAX,
-    PICTURES_MAX, TICK,
+    ADDRESSES_PER_TRANSPORT, EVENTS_MAX, LAYERS_MAX, PACKETS_PER_BATCH_MAX, PICTURES_MAX,
+    REPEATS_MAX, TICK,
 };
 use crate::packet::Packets;
 use crate::publisher::{Source, Track};
@@ -80,8 +80,8 @@ pub struct Shard {
     events: VecDeque<Event>,
     /// Sources that want a keyframe request now, for `flush`.
     keyframes_wanted: Vec<u32>,
-    /// First packets that are to be sent again, in order of time.
-    openings: VecDeque<resend::Opening>,
+    /// Packets that are to be sent again unasked, in order of time.
+    repeats: VecDeque<resend::Repeat>,
     scratch: Box<[u8; egress::SCRATCH_BYTES]>,
     /// Room for one subscriber's pictures while its bandwidth is given out.
     asks: Vec<Ask>,
@@ -127,7 +127,7 @@ impl Shard {
             tx: Tx::new(config.send_buffers, config.transports_max),
             events: VecDeque::with_capacity(EVENTS_MAX),
             keyframes_wanted: Vec::with_capacity(KEYFRAMES_WANTED_MAX),
-            openings: VecDeque::with_capacity(OPENINGS_MAX),
+            repeats: VecDeque::with_capacity(REPEATS_MAX),
             scratch: Box::new([0; egress::SCRATCH_BYTES]),
             look_at: None,
             asks: Vec::with_capacity(PICTURES_MAX),

@@ -13,7 +13,7 @@ use crate::bandwidth::WaitingResend;
 use crate::counters::DropReason;
 use crate::ids::{MediaKind, SubscriptionId};
 use crate::limits::{
-    DEPARTURES, NACK_LIST_MAX, OPENING_REPEAT_INTERVAL, OPENING_REPEATS, OPENINGS_MAX,
+    DEPARTURES, NACK_LIST_MAX, OPENING_REPEATS, REPEAT_INTERVAL, REPEAT_LOSS, REPEATS_MAX,
     RESENDS_PER_BATCH,
 };
 use crate::pacer::Verdict;
@@ -24,9 +24,9 @@ use crate::shard::media::OVERHEAD_BYTES;
 use crate::subscription::Subscription;
 use crate::tx::{Again, Waiting};
 
-/// The first packet of a subscription, which is sent more than once.
+/// A packet that is sent again unasked.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Opening {
+pub(super) struct Repeat {
     due: Instant,
     transport: u32,
     subscription: u32,
@@ -85,13 +85,22 @@ impl Shard {
             let Some(to) = self.transports.get_mut(transport) else {
                 return;
             };
-            let Some(lost) = to.departures.take(wide).filter(|_| arrived.is_none()) else {
+            if arrived.is_some() {
+                to.departures.arrived(wide);
+                continue;
+            }
+            let Some(lost) = to.departures.lost(wide) else {
                 continue;
             };
             let of = self.subscriptions.get(lost.subscription);
             let of = of.filter(|of| of.id == lost.id);
-            if of.and_then(|of| of.sent.wide(lost.seq)) == Some(wide) {
-                self.resend(transport, lost.subscription, lost.seq, now);
+            if of.and_then(|of| of.sent.wide(lost.seq)) != Some(wide) {
+                continue;
+            }
+            let answer = self.resend(transport, lost.subscription, lost.seq, now);
+            if let Answer::Never(reason) = answer {
+                self.counters.count_drop(reason);
+                self.want_keyframe_for(transport, lost.subscription, now);
             }
         }
     }
@@ -120,12 +129,35 @@ impl Shard {
             return Answer::Refused(DropReason::ResendUseless);
         }
         match of.sent.again(seq, to.round_trip.least(), now) {
-            Ok(sent) => self.push_again(transport, index, &sent, now),
+            Ok(sent) => self.send_again(transport, index, &sent, now),
             Err(NotAgain::TooSoon) => Answer::Refused(DropReason::ResendTooSoon),
             Err(NotAgain::NeverSent) => Answer::Refused(DropReason::ResendUnknown),
             Err(NotAgain::TooOften) => Answer::Never(DropReason::ResendTooOften),
             Err(NotAgain::Forgotten) => Answer::Never(DropReason::ResendTooOld),
         }
+    }
+
+    /// Queues a packet, and on a way that loses once more a moment later: another loss costs more than a packet.
+    fn send_again(&mut self, transport: u32, index: u32, sent: &Sent, now: Instant) -> Answer {
+        let answer = self.push_again(transport, index, sent, now);
+        let to = self.transports.get(transport);
+        let loses = to.is_some_and(|to| REPEAT_LOSS.contains(&to.departures.loss()));
+        if answer == Answer::Queued
+            && loses
+            && sent.is_first_resend()
+            && let Some(of) = self.subscriptions.get(index)
+        {
+            let id = of.id;
+            self.repeat(Repeat {
+                due: now + REPEAT_INTERVAL,
+                transport,
+                subscription: index,
+                id,
+                seq: sent.seq.seq(),
+                left: 1,
+            });
+        }
+        answer
     }
 
     fn push_again(&mut self, transport: u32, index: u32, sent: &Sent, now: Instant) -> Answer {
@@ -193,40 +225,52 @@ impl Shard {
         let Some(first) = of.rewriter.last() else {
             return;
         };
-        if self.openings.len() < OPENINGS_MAX {
-            let due = now + OPENING_REPEAT_INTERVAL;
-            self.openings.push_back(Opening {
-                due,
-                transport: of.transport,
-                subscription: index,
-                id: of.id,
-                seq: first.seq.seq(),
-                left: OPENING_REPEATS,
-            });
-            self.wake_at(due);
+        let (transport, id, seq) = (of.transport, of.id, first.seq.seq());
+        self.repeat(Repeat {
+            due: now + REPEAT_INTERVAL,
+            transport,
+            subscription: index,
+            id,
+            seq,
+            left: OPENING_REPEATS,
+        });
+    }
+
+    fn repeat(&mut self, repeat: Repeat) {
+        if self.repeats.len() < REPEATS_MAX {
+            self.wake_at(repeat.due);
+            self.repeats.push_back(repeat);
         }
     }
 
-    pub(super) fn repeat_openings(&mut self, now: Instant) {
-        while let Some(opening) = self
-            .openings
-            .pop_front_if(|opening: &mut Opening| opening.due <= now)
-        {
-            let of = self.subscriptions.get(opening.subscription);
-            let lives = |of: &Subscription| of.id == opening.id;
+    /// Sends again what is to be sent again by now.
+    pub(super) fn repeat_when_due(&mut self, now: Instant) {
+        let is_due = |repeat: &mut Repeat| repeat.due <= now;
+        while let Some(repeat) = self.repeats.pop_front_if(is_due) {
+            let of = self.subscriptions.get(repeat.subscription);
+            let lives =
+                |of: &Subscription| of.id == repeat.id && !of.is_superseded(repeat.seq, now);
             if !of.is_some_and(lives) {
                 continue;
             }
-            self.resend(opening.transport, opening.subscription, opening.seq, now);
-            if opening.left > 1 {
-                self.openings.push_back(Opening {
-                    due: now + OPENING_REPEAT_INTERVAL,
-                    left: opening.left - 1,
-                    ..opening
+            let to = self.transports.get(repeat.transport);
+            if !to.is_some_and(|to| to.is_ready()) {
+                continue;
+            }
+            // Meant to be soon after the time before: no round trip is waited for.
+            let sent = of.map(|of| of.sent.again(repeat.seq, None, now));
+            if let Some(Ok(sent)) = sent {
+                self.push_again(repeat.transport, repeat.subscription, &sent, now);
+            }
+            if repeat.left > 1 {
+                self.repeats.push_back(Repeat {
+                    due: now + REPEAT_INTERVAL,
+                    left: repeat.left - 1,
+                    ..repeat
                 });
             }
         }
-        if let Some(next) = self.openings.front() {
+        if let Some(next) = self.repeats.front() {
             self.wake_at(next.due);
         }
     }

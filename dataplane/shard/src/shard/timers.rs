@@ -18,7 +18,7 @@ impl Shard {
         }
         self.speakers_when_due(now);
         self.look_when_due(now);
-        self.repeat_openings(now);
+        self.repeat_when_due(now);
         self.count_waiting();
     }
 
