@@ -72,6 +72,20 @@ pub struct TransportStatus {
     pub wanted_bps: u64,
 }
 
+impl TransportStatus {
+    /// Whether a person would call it another number.
+    pub(crate) fn differs(&self, from: &Self) -> bool {
+        let differ = |a: u64, b: u64| a.abs_diff(b) > a.max(b) / 20;
+        self.estimate_bps.is_some() != from.estimate_bps.is_some()
+            || differ(
+                self.estimate_bps.unwrap_or_default(),
+                from.estimate_bps.unwrap_or_default(),
+            )
+            || differ(self.allocated_bps, from.allocated_bps)
+            || differ(self.wanted_bps, from.wanted_bps)
+    }
+}
+
 /// What one subscription gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SubscriptionStatus {

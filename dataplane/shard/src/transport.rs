@@ -13,6 +13,7 @@ use crate::ids::{ExtensionIds, TransportId};
 use crate::limits::{DATAGRAMS_PER_SECOND, SSRC_IDLE, SSRCS_PER_TRANSPORT};
 use crate::publisher::Tag;
 use crate::round_trip::RoundTrip;
+use crate::status::TransportStatus;
 
 /// No entry, in lists that are linked by index.
 pub(crate) const NONE: u32 = u32::MAX;
@@ -49,6 +50,8 @@ pub(crate) struct Transport {
     /// The transport-wide number of the next packet that carries one.
     pub(crate) next_wide: Seq,
     pub(crate) bandwidth: Bandwidth,
+    /// What control was told of it.
+    pub(crate) told: TransportStatus,
     datagrams: (Instant, u32),
 }
 
@@ -139,6 +142,7 @@ impl Transport {
             round_trip: RoundTrip::new(now),
             next_wide: Seq(0),
             bandwidth: Bandwidth::new(now),
+            told: TransportStatus::default(),
             datagrams: (now, 0),
         }
     }

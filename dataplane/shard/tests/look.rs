@@ -2,7 +2,7 @@
 
 mod support;
 
-use support::{AudioSource, MS, Rng, SECOND, Subscribed, VideoSource, World};
+use support::{AudioSource, Bottleneck, Link, MS, Rng, SECOND, Subscribed, VideoSource, World};
 use weir_shard::{Command, Event, Purpose, Reason, Size, SubscriptionStatus, TrackId, Withheld};
 
 const FULL: Option<Size> = Some(Size::new(1280, 720));
@@ -171,6 +171,42 @@ fn a_voice_that_is_left_out_says_so() {
     world.run(SECOND + 20 * MS);
     assert_eq!(last_reason(&world, loud), Some(Reason::Flowing));
     assert_eq!(last_reason(&world, quiet), Some(Reason::NotLoudest));
+}
+
+#[test]
+fn a_slow_way_to_the_subscriber_is_told_with_what_it_carries() {
+    let (mut world, _, subscriber) = call(6);
+    world.browse(subscriber);
+    let video = world.subscribe(subscriber, 1, FULL);
+    world.run(8 * SECOND);
+    let last = |world: &World| {
+        let told = world.events.iter().filter_map(|event| match event {
+            Event::TransportStatus { id, status } => {
+                (*id == world.peers[subscriber].id).then_some(*status)
+            }
+            _ => None,
+        });
+        told.last().expect("told of bandwidth")
+    };
+    assert_eq!(last_reason(&world, video), Some(Reason::Flowing));
+    let wanted = last(&world).wanted_bps;
+    assert!(last(&world).allocated_bps == wanted && wanted > 500_000);
+    world.down = Link {
+        bottleneck: Some(Bottleneck {
+            bits_per_second: 400_000,
+            queue: 200 * MS,
+        }),
+        ..Link::PERFECT
+    };
+    world.run(10 * SECOND);
+    let status = last(&world);
+    assert_eq!(last_reason(&world, video), Some(Reason::LittleBandwidth));
+    assert!(
+        status.estimate_bps.is_some_and(|bps| bps < 500_000),
+        "{status:?}"
+    );
+    assert!(status.allocated_bps < status.wanted_bps, "{status:?}");
+    assert!(world.counters.by_reason(Reason::LittleBandwidth) == 1);
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! Twice a second the shard looks at itself: why each subscription gets what it gets, which layers anybody needs. What has
-//! changed is told to control; how many subscriptions are in which state is in the counters. When nothing moves any more it is
+//! Twice a second the shard looks at itself: why each subscription gets what it gets, what each participant can be sent, which
+//! layers anybody needs. What has changed is told to control; how many subscriptions are in which state is in the counters. When nothing moves any more it is
 //! looked at once more, and then no longer.
 
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use crate::limits::{EVENTS_MAX, LAYER_SILENT, LAYER_UNUSED, STATUS_INTERVAL};
 use crate::publisher::Track;
 use crate::reason::{Limit, Reason};
 use crate::shard::Shard;
-use crate::status::SubscriptionStatus;
+use crate::status::{SubscriptionStatus, TransportStatus};
 use crate::subscription::Subscription;
 
 /// After so long without packets nothing of a track's state changes any more.
@@ -42,6 +42,9 @@ impl Shard {
         }
         moves |= self.look_at_subscriptions(now);
         self.count_estimates(now);
+        for index in 0..self.transports.end() {
+            self.tell_bandwidth(index, now);
+        }
         if moves {
             self.look_soon(now);
         }
@@ -169,6 +172,26 @@ impl Shard {
             Limit::Bandwidth => Reason::LittleBandwidth,
             _ if ideal.is_some_and(|ideal| ideal.layer != target.layer) => Reason::LayerSilent,
             Limit::None | Limit::LayerSilent => Reason::Flowing,
+        }
+    }
+
+    // ── Bandwidth ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    fn tell_bandwidth(&mut self, index: u32, now: Instant) {
+        let may_tell = self.may_tell();
+        let Some(of) = self.transports.get_mut(index) else {
+            return;
+        };
+        let outcome = of.bandwidth.outcome();
+        let status = TransportStatus {
+            estimate_bps: of.bandwidth.target_bps(now),
+            allocated_bps: outcome.allocated_bps,
+            wanted_bps: outcome.wanted_bps,
+        };
+        if may_tell && status.differs(&of.told) {
+            of.told = status;
+            let id = of.id;
+            self.event(Event::TransportStatus { id, status });
         }
     }
 
