@@ -114,6 +114,12 @@ impl Rewriter {
         }
     }
 
+    /// Whether spatial layers of `source` are let through that do not flow: where nothing else opens them, a keyframe must.
+    pub(crate) fn lacks_layers(&self, source: SourceId) -> bool {
+        let current = self.current.as_ref();
+        current.is_some_and(|of| of.source == source && of.thinning.lacks_spatial())
+    }
+
     /// The source that feeds the subscription.
     pub(crate) fn source(&self) -> Option<SourceId> {
         self.current.as_ref().map(|mapping| mapping.source)

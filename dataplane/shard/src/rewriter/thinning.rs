@@ -72,6 +72,11 @@ impl Thinning {
         self.wanted = wanted;
     }
 
+    /// Whether a spatial layer is wanted that does not flow.
+    pub(super) fn lacks_spatial(&self) -> bool {
+        self.flows.spatial < self.wanted.spatial
+    }
+
     /// Decides for a packet of media. `newest` is whether its number is above all before it.
     pub(super) fn judge(&mut self, packet: &Incoming, newest: bool) -> Verdict {
         let picture = if self.newest() == Some(packet.timestamp) {

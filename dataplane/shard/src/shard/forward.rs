@@ -385,7 +385,9 @@ impl Shard {
         }
         let waits = self.subscriptions.get(index).is_some_and(|subscription| {
             self.sources.get(source).is_some_and(|of| {
-                subscription.waits_for(of.id, target.layer) && !of.keyframes.is_wanted()
+                let lacks = subscription.rewriter.lacks_layers(of.id);
+                let waits = subscription.waits_for(of.id, target.layer) || lacks;
+                waits && !of.keyframes.is_wanted()
             })
         });
         let ready = self

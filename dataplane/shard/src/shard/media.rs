@@ -378,7 +378,8 @@ impl Shard {
             of.meter.count(payload.sublayer, bytes, now);
         }
         let seen = of.top.max(payload.sublayer);
-        of.top = of.dependencies.top().unwrap_or(seen);
+        let before = std::mem::replace(&mut of.top, of.dependencies.top().unwrap_or(seen));
+        let other_top = before != of.top;
         let due = [
             of.missing.poll_timeout(),
             of.keyframes.poll_timeout().map(|at| at.unwrap_or(now)),
@@ -394,6 +395,7 @@ impl Shard {
             layer.sizes = payload.sizes;
         }
         let look = returned
+            || other_top
             || resized
             || now.saturating_duration_since(track.layers_checked) >= LAYER_CHECK_INTERVAL;
         due.into_iter().flatten().for_each(|at| self.wake_at(at));
