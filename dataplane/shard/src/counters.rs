@@ -294,6 +294,8 @@ drops! {
     ResendUnknown, Numbered => "resend_unknown";
     /// A packet is not sent again: a keyframe went out since, or is awaited.
     ResendUseless, Numbered => "resend_useless";
+    /// A subscriber asks for more keyframes than it may cause.
+    KeyframeRate, Numbered => "keyframe_rate";
     /// More resends to one transport than one batch may hold.
     ResendsFull, Numbered => "resends_full";
     /// Resends have had their part of what the subscriber can be sent.

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::limits::{KEYFRAME_WISH_INTERVAL, KEYFRAME_WISHES_MAX};
+
 /// The requests to one source.
 #[derive(Debug)]
 pub(crate) struct KeyframeRequests {
@@ -52,9 +54,51 @@ impl KeyframeRequests {
     }
 }
 
+/// How many keyframes one subscription may cause: every one costs all who watch the same layer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wishes {
+    left: u32,
+    since: Instant,
+}
+
+impl Wishes {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self {
+            left: KEYFRAME_WISHES_MAX,
+            since: now,
+        }
+    }
+
+    /// Takes one, if there is one left.
+    pub(crate) fn take(&mut self, now: Instant) -> bool {
+        let intervals = now.saturating_duration_since(self.since).as_micros()
+            / KEYFRAME_WISH_INTERVAL.as_micros();
+        let more = u32::try_from(intervals).unwrap_or(u32::MAX);
+        if more > 0 {
+            self.left = self.left.saturating_add(more).min(KEYFRAME_WISHES_MAX);
+            self.since = now;
+        }
+        let any = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        any
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_subscription_may_cause_a_few_keyframes_at_once_and_then_one_every_two_seconds() {
+        let start = Instant::now();
+        let mut wishes = Wishes::new(start);
+        let taken: Vec<u32> = (0..10_000)
+            .step_by(100)
+            .filter(|ms| wishes.take(start + *ms * MS))
+            .collect();
+        assert_eq!(taken, [0, 100, 200, 300, 400, 500, 2000, 4000, 6000, 8000]);
+        assert!(wishes.take(start + 3_600_000 * MS));
+    }
 
     const MS: Duration = Duration::from_millis(1);
 

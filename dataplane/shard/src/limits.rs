@@ -179,6 +179,13 @@ pub const KEYFRAME_INTERVAL: Duration = Duration::from_millis(500);
 /// The same for the lowest layer: its keyframes are small, and it is what everyone falls back to.
 pub const KEYFRAME_INTERVAL_LOWEST: Duration = Duration::from_millis(200);
 
+/// Keyframes that one subscription may cause at once by its requests. Fewer would leave a decoder on a very bad way without;
+/// more lets one subscriber fill a layer with keyframes, which all others who watch it pay for.
+pub const KEYFRAME_WISHES_MAX: u32 = 6;
+
+/// And one more after each such time.
+pub const KEYFRAME_WISH_INTERVAL: Duration = Duration::from_secs(2);
+
 /// Nothing is sent again to a subscriber that asked for a keyframe for this long: the keyframe makes it useless. When the
 /// keyframe takes longer, what is missing may come first after all.
 pub const KEYFRAME_AWAITED: Duration = Duration::from_millis(250);

@@ -7,6 +7,7 @@ use weir_wire::{ExtSeq, Seq};
 
 use crate::command::Subscribe;
 use crate::ids::{Codec, CodecMapping, ExtensionIds, MediaKind, Size, SubscriptionId};
+use crate::keyframe::Wishes;
 use crate::layers::Target;
 use crate::limits::{
     KEYFRAME_AWAITED, KEYFRAME_DECODED, KEYFRAME_ON_ITS_WAY_MAX, ROUND_TRIP_DEFAULT,
@@ -58,6 +59,7 @@ pub(crate) struct Subscription {
     pub(crate) last_keyframe_at: Option<Instant>,
     /// When the subscriber asked for a keyframe, if none has been sent since.
     pub(crate) keyframe_asked: Option<Instant>,
+    pub(crate) wishes: Wishes,
     pub(crate) packets: u32,
     pub(crate) octets: u32,
     pub(crate) reports: ReportState,
@@ -128,6 +130,7 @@ impl Subscription {
             last_keyframe: None,
             last_keyframe_at: None,
             keyframe_asked: None,
+            wishes: Wishes::new(now),
             packets: 0,
             octets: 0,
             reports: ReportState::default(),

@@ -321,9 +321,17 @@ impl Shard {
         let mut sources = watched.fuse();
         let (first, second) = (sources.next(), sources.next());
         drop(sources);
-        for source in [first, second].into_iter().flatten() {
-            self.want_keyframe(source, now);
+        let sources = || [first, second].into_iter().flatten();
+        let is_new = sources().any(|source| {
+            let of = self.sources.get(source);
+            of.is_some_and(|of| !of.keyframes.is_wanted())
+        });
+        let of = self.subscriptions.get_mut(index);
+        if is_new && !of.is_some_and(|of| of.wishes.take(now)) {
+            self.counters.count_drop(DropReason::KeyframeRate);
+            return false;
         }
+        sources().for_each(|source| self.want_keyframe(source, now));
         true
     }
 }
