@@ -9,7 +9,6 @@ use support::oracle::{check_video, check_world};
 use support::{AudioSource, MS, Rng, SECOND, Subscribed, VideoSource, World};
 use weir_shard::{Command, DropReason, Event, Purpose, Size, SubscriptionId, TrackId, TransportId};
 use weir_srtp::Sender;
-use weir_wire::Seq;
 
 const FULL: Option<Size> = Some(Size::new(1280, 720));
 

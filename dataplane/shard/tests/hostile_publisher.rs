@@ -74,7 +74,7 @@ impl Calls {
     }
 
     /// The healthy call has gone on all the time.
-    fn is_healthy(mut self) {
+    fn stays_healthy(mut self) {
         self.world.run(SECOND);
         let seen = check_video(&self.world, self.healthy);
         let seconds = (self.world.now - self.world.start).as_secs() as usize;
@@ -99,7 +99,7 @@ fn a_publisher_that_never_sends_a_keyframe_is_asked_twice_a_second_and_shown_to_
     assert_eq!(calls.world.received(calls.watched).len(), 0);
     let asked = calls.asked();
     assert!((18..=21).contains(&asked), "{asked} in 10 s");
-    calls.is_healthy();
+    calls.stays_healthy();
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn a_publisher_that_sends_nothing_but_keyframes_is_asked_for_none() {
     calls.film(0, 150, |_, layer| layer.keyframe_wanted = true);
     assert!(calls.asked() <= 1);
     assert_eq!(check_video(&calls.world, calls.watched).complete, 150);
-    calls.is_healthy();
+    calls.stays_healthy();
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn a_layer_that_stops_in_the_middle_of_a_frame_gives_way_to_another() {
     let seen = check_video(&calls.world, calls.watched);
     // It is given up 2 s after frame 45, and then waits for the next keyframe.
     assert_eq!(seen.layers.last(), Some(&(2, 180)));
-    calls.is_healthy();
+    calls.stays_healthy();
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn a_layer_that_flickers_costs_few_keyframes() {
     let asked = calls.asked();
     assert!(asked <= 3 * 60, "{asked} in about 50 s");
     check_video(&calls.world, calls.watched);
-    calls.is_healthy();
+    calls.stays_healthy();
 }
 
 #[test]
@@ -177,7 +177,7 @@ fn retransmissions_with_numbers_that_came_already_change_nothing() {
     calls.world.run(SECOND);
     assert_eq!(calls.world.counters.dropped(DropReason::Duplicate), 1000);
     assert_eq!(calls.world.received(calls.watched).len(), forwarded);
-    calls.is_healthy();
+    calls.stays_healthy();
 }
 
 #[test]
@@ -196,7 +196,7 @@ fn a_clock_that_jumps_is_followed_within_a_layer_and_does_not_stop_a_switch() {
     calls.world.want(calls.watched, None);
     calls.film(2, 90, |frame, layer| layer.keyframe_wanted = frame == 30);
     assert!(calls.recent() >= 29, "{}", calls.recent());
-    calls.is_healthy();
+    calls.stays_healthy();
 }
 
 #[test]
@@ -215,7 +215,7 @@ fn numbers_that_jump_ahead_cost_one_keyframe_request_each() {
     let reported = calls.world.counters.nacks_sent.get() - reported;
     assert!(reported <= 250 * 20, "{reported} of 400 000 missing");
     assert!(calls.recent() > 40);
-    calls.is_healthy();
+    calls.stays_healthy();
 }
 
 #[test]
@@ -228,7 +228,7 @@ fn an_ssrc_that_changes_with_every_frame_is_one_stream_or_none() {
     });
     let seen = check_video(&calls.world, calls.watched);
     assert_eq!(seen.complete, 40, "{seen:?}");
-    calls.is_healthy();
+    calls.stays_healthy();
 }
 
 #[test]
@@ -246,7 +246,7 @@ fn keyframes_that_lie_about_their_size_make_no_storm() {
     let asked = calls.asked();
     assert!(asked <= 3 * 2 * 11, "{asked} in 10 s");
     check_video(&calls.world, calls.watched);
-    calls.is_healthy();
+    calls.stays_healthy();
 }
 
 #[test]
@@ -270,5 +270,5 @@ fn layers_that_change_with_every_packet_lose_nobody_the_base() {
         calls.world.run(MS);
     }
     assert!(calls.world.received(calls.watched).len() > 500);
-    calls.is_healthy();
+    calls.stays_healthy();
 }

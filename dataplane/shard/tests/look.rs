@@ -180,13 +180,13 @@ fn a_slow_way_to_the_subscriber_is_told_with_what_it_carries() {
     let video = world.subscribe(subscriber, 1, FULL);
     world.run(8 * SECOND);
     let last = |world: &World| {
-        let told = world.events.iter().filter_map(|event| match event {
+        let mut told = world.events.iter().filter_map(|event| match event {
             Event::TransportStatus { id, status } => {
                 (*id == world.peers[subscriber].id).then_some(*status)
             }
             _ => None,
         });
-        told.last().expect("told of bandwidth")
+        told.next_back().expect("told of bandwidth")
     };
     assert_eq!(last_reason(&world, video), Some(Reason::Flowing));
     let wanted = last(&world).wanted_bps;
