@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use crate::layers::{Rung, Target};
 use crate::limits::{
-    ALLOCATION_MARGIN, ALLOCATION_TOLERANCE, RISE_AFTER, RISE_AT, RISE_FAILED, RISE_FAILURES_MAX,
+    ALLOCATION_MARGIN, ALLOCATION_TOLERANCE, RESUME_AFTER, RISE_AFTER, RISE_AT, RISE_FAILED,
+    RISE_FAILURES_MAX, RISE_SURELY_AT,
 };
 
 /// Steps of one picture that are weighed. A track has fewer but for scalable streams in several encodings.
@@ -110,15 +111,26 @@ impl Ask {
     }
 
     /// What it costs to give one step more, and whether that is more than it has. `None` when there is none.
-    fn next(&self) -> Option<(u64, bool)> {
+    fn next(&self) -> Option<(u64, Option<Rise>)> {
         if self.given == self.count {
             return None;
         }
-        let more = self
-            .bps(self.given + 1)
-            .saturating_sub(self.bps(self.given));
-        Some((more, self.given >= self.held))
+        let (least, more) = (self.bps(self.given), self.bps(self.given + 1));
+        let rise = match self.given {
+            0 => Rise::Resume,
+            _ => Rise::Up,
+        };
+        let is_more = self.given >= self.held;
+        Some((more.saturating_sub(least), is_more.then_some(rise)))
     }
+}
+
+/// More than a picture has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rise {
+    /// The least of it, after nothing.
+    Resume,
+    Up,
 }
 
 /// What can be given.
@@ -128,6 +140,8 @@ pub(crate) struct Terms {
     pub(crate) budget_bps: Option<u64>,
     /// Whether anyone may get more than at present.
     pub(crate) may_rise: bool,
+    /// Whether what was paused may go on.
+    pub(crate) may_resume: bool,
 }
 
 /// What was given.
@@ -169,14 +183,15 @@ pub(crate) fn allocate(asks: &mut [Ask], terms: Terms) -> Outcome {
     }
 }
 
-fn fits(bps: u64, rise: bool, terms: Terms) -> bool {
+fn fits(bps: u64, rise: Option<Rise>, terms: Terms) -> bool {
     let Some(budget) = terms.budget_bps else {
         return true;
     };
-    let budget = budget as f64;
+    let (bps, budget) = (bps as f64, budget as f64);
     match rise {
-        true => terms.may_rise && bps as f64 <= ALLOCATION_MARGIN * budget,
-        false => bps as f64 <= ALLOCATION_TOLERANCE * budget,
+        Some(Rise::Up) => terms.may_rise && bps <= ALLOCATION_MARGIN * budget,
+        Some(Rise::Resume) => terms.may_resume && bps <= ALLOCATION_MARGIN * budget,
+        None => bps <= ALLOCATION_TOLERANCE * budget,
     }
 }
 
@@ -192,7 +207,7 @@ pub(crate) struct Hysteresis {
 
 impl Hysteresis {
     /// Whether anyone may get more.
-    pub(crate) fn may_rise(&self, estimate_bps: u64, now: Instant) -> bool {
+    pub(crate) fn may(&self, rise: Rise, estimate_bps: u64, now: Instant) -> bool {
         let Some((before, at)) = self.fell else {
             return true;
         };
@@ -201,8 +216,13 @@ impl Hysteresis {
             0 => Duration::ZERO,
             failures => RISE_FAILED * (1 << (failures - 1)),
         };
-        let clearly = estimate_bps as f64 >= RISE_AT * before as f64;
-        since >= hold && (clearly || since >= hold.max(RISE_AFTER))
+        let grown = estimate_bps as f64 / before.max(1) as f64;
+        let clearly = grown >= RISE_AT;
+        let after = match rise {
+            Rise::Up => RISE_AFTER,
+            Rise::Resume => RESUME_AFTER,
+        };
+        grown >= RISE_SURELY_AT || since >= hold && (clearly || since >= hold.max(after))
     }
 
     /// Notes what came of an allocation.
@@ -254,6 +274,7 @@ mod tests {
         Terms {
             budget_bps: Some(kbps * 1000),
             may_rise: true,
+            may_resume: true,
         }
     }
 
@@ -275,6 +296,7 @@ mod tests {
         let terms = Terms {
             budget_bps: None,
             may_rise: false,
+            may_resume: false,
         };
         assert_eq!(given(vec![new(0, 9), new(1, 5)], terms), [Some(0), Some(0)]);
     }
@@ -314,6 +336,7 @@ mod tests {
         assert_eq!(given(holding(0), terms(1600)), [Some(1)]);
         let frozen = |kbps| Terms {
             may_rise: false,
+            may_resume: false,
             ..terms(kbps)
         };
         assert_eq!(given(holding(1), frozen(9000)), [Some(1)]);
@@ -345,11 +368,13 @@ mod tests {
             ..Outcome::default()
         };
         let mut hysteresis = Hysteresis::default();
-        assert!(hysteresis.may_rise(1, now));
+        assert!(hysteresis.may(Rise::Up, 1, now));
         hysteresis.note(&fell, 1_000_000, now);
-        assert!(!hysteresis.may_rise(1_140_000, now + 9000 * MS));
-        assert!(hysteresis.may_rise(1_160_000, now + 500 * MS));
-        assert!(hysteresis.may_rise(900_000, now + 10_000 * MS));
+        assert!(!hysteresis.may(Rise::Up, 1_140_000, now + 9000 * MS));
+        assert!(hysteresis.may(Rise::Up, 1_160_000, now + 500 * MS));
+        assert!(hysteresis.may(Rise::Up, 900_000, now + 10_000 * MS));
+        assert!(!hysteresis.may(Rise::Resume, 900_000, now + 1900 * MS));
+        assert!(hysteresis.may(Rise::Resume, 900_000, now + 2000 * MS));
     }
 
     #[test]
@@ -370,7 +395,7 @@ mod tests {
         let mut waited = Vec::new();
         for _ in 0..7 {
             let since = now;
-            while !hysteresis.may_rise(5_000_000, now) {
+            while !hysteresis.may(Rise::Up, 1_900_000, now) {
                 now += 100 * MS;
             }
             waited.push((now - since).as_secs());
@@ -379,5 +404,6 @@ mod tests {
             hysteresis.note(&fell, 1_000_000, now);
         }
         assert_eq!(waited, [0, 4, 8, 16, 32, 64, 64]);
+        assert!(hysteresis.may(Rise::Up, 2_000_000, now), "another way");
     }
 }

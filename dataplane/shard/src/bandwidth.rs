@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use weir_wire::Seq;
 
-use crate::allocate::{Hysteresis, Outcome, Terms};
+use crate::allocate::{Hysteresis, Outcome, Rise, Terms};
 use crate::bwe::{Estimator, Meter};
 use crate::ids::SubscriptionId;
 use crate::limits::{
-    ALLOCATION_CHANGE, ALLOCATION_INTERVAL, CUT_AT, CUT_WAIT, FEEDBACK_STATUSES_MAX,
-    FEEDBACK_STATUSES_PER_SECOND, GOAL_HEADROOM, RATE_WINDOW, RESEND_UNLIMITED_BPS,
+    ALLOCATION_CHANGE, ALLOCATION_INTERVAL, CUT_AT, CUT_SHARE, CUT_WAIT, FEEDBACK_STATUSES_MAX,
+    FEEDBACK_STATUSES_PER_SECOND, GOAL_HEADROOM, RATE_WINDOW, RESEND_SHARE, RESEND_UNLIMITED_BPS,
     RESENDS_WAITING_MAX, RISING_MAX,
 };
 use crate::pacer::{Pacer, Verdict};
@@ -181,12 +181,22 @@ impl Bandwidth {
     pub(crate) fn terms(&mut self, now: Instant) -> Terms {
         let now_us = self.us(now);
         let target = self.target_bps(now);
-        let before =
-            self.audio.bps(now_us).unwrap_or(0.0) + self.resends.bps(now_us).unwrap_or(0.0);
-        let may_rise = target.is_none_or(|bps| self.hysteresis.may_rise(bps, now));
+        let audio = self.audio.bps(now_us).unwrap_or(0.0);
+        let resends = self.resends.bps(now_us).unwrap_or(0.0);
+        // With a queue to empty; but only when the target has just been found to be less.
+        let cut = self.has_changed(now) && self.must_cut(now);
+        let budget = target.map(|bps| {
+            let share = if cut { CUT_SHARE } else { 1.0 };
+            let resends = resends.min(RESEND_SHARE * bps as f64);
+            (share * bps as f64 - audio - resends).max(0.0) as u64
+        });
+        let may = |rise: Rise| target.is_none_or(|bps| self.hysteresis.may(rise, bps, now));
+        let (up, resume) = (may(Rise::Up), may(Rise::Resume));
+        let waits = self.waits_for_probes(now);
         Terms {
-            budget_bps: target.map(|bps| bps.saturating_sub(before as u64)),
-            may_rise: may_rise && !self.waits_for_probes(now),
+            budget_bps: budget,
+            may_rise: up && !waits,
+            may_resume: resume,
         }
     }
 

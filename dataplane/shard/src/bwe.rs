@@ -135,7 +135,7 @@ impl Estimator {
 
     /// How long a packet waits on the way, beyond the way's own delay.
     pub(crate) fn wait(&self) -> Duration {
-        Duration::from_micros((self.delay.wait_ms() * 1000.0) as u64)
+        Duration::from_micros((self.delay.newest_wait_ms() * 1000.0) as u64)
     }
 
     /// From a packet to the feedback on it, smoothed.
@@ -186,7 +186,9 @@ impl Estimator {
         self.feedback = Feedback::Heard;
         let sent_bps = self.sent.bps(now_us).unwrap_or(0.0);
         self.conclude_probe(now_us);
-        if !self.prober.is_concluding(now_us, micros(PROBE_CONCLUSION)) {
+        let by_probe = self.prober.is_concluding(now_us, micros(PROBE_CONCLUSION))
+            && (self.starting || !self.delay.is_swelling());
+        if !by_probe {
             self.update_delay(sent_bps, now_us);
         }
         self.loss.update(sent_bps, self.rtt_us, now_us);

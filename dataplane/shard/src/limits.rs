@@ -354,8 +354,14 @@ pub const ALLOCATION_TOLERANCE: f64 = 1.05;
 /// and down with the estimate's own steps.
 pub const RISE_AT: f64 = 1.15;
 
+/// By this factor, and what failed before does not matter: it is another way now.
+pub const RISE_SURELY_AT: f64 = 2.0;
+
 /// Or this time must have passed. A rise that lasts as long was none too much.
 pub const RISE_AFTER: Duration = Duration::from_secs(10);
+
+/// What was paused goes on after this time, if it fits: nothing at all is worse than a step too much.
+pub const RESUME_AFTER: Duration = Duration::from_secs(2);
 
 /// After a rise that was too much, nobody gets more for this time; doubled each time in a row.
 pub const RISE_FAILED: Duration = Duration::from_secs(4);
@@ -402,9 +408,13 @@ pub const RISING_MAX: Duration = Duration::from_millis(800);
 
 /// If packets wait this long on the way, and this many times the target is sent, what flows is stopped before its
 /// successor's keyframe is there. Less makes pictures stand where they need not, more delays sound.
-pub const CUT_WAIT: Duration = Duration::from_millis(100);
+pub const CUT_WAIT: Duration = Duration::from_millis(80);
 /// See [`CUT_WAIT`].
 pub const CUT_AT: f64 = 1.3;
+
+/// The first decision then gives out this part of the target: the queue has to empty as well, and a second step down would need
+/// another keyframe.
+pub const CUT_SHARE: f64 = 0.7;
 
 /// Statuses of transport-wide feedback that are looked at each second: twice what 100 Mb/s have.
 pub const FEEDBACK_STATUSES_PER_SECOND: u32 = 20_000;

@@ -40,6 +40,10 @@ const FULL: f64 = 0.95;
 const FULL_WAIT_MS: f64 = 50.0;
 const SHORT_BACK_OFF: f64 = 0.9;
 
+/// A queue this long, out of which this part of what was sent arrives, needs no trend to be believed.
+const SWELLING_MS: f64 = 80.0;
+const SWELLING: f64 = 0.7;
+
 /// Between two steps down, besides the round trip: what the first one did must have become visible.
 const DOWN_INTERVAL_US: u64 = 100_000;
 
@@ -84,14 +88,24 @@ impl DelayBased {
         self.bps
     }
 
-    /// How long packets wait on the way, in milliseconds.
-    pub(crate) fn wait_ms(&self) -> f64 {
+    /// How long packets wait on the way, smoothed, in milliseconds.
+    fn wait_ms(&self) -> f64 {
         self.queue.wait_ms()
+    }
+
+    /// How long the last packets waited, in milliseconds.
+    pub(crate) fn newest_wait_ms(&self) -> f64 {
+        self.queue.newest_wait_ms()
     }
 
     /// Whether the queue neither grows nor is long.
     pub(crate) fn is_calm(&self) -> bool {
         self.usage != Usage::Over && self.wait_ms() < FULL_WAIT_MS
+    }
+
+    /// Whether the queue is growing so fast that no probe can be the cause.
+    pub(crate) fn is_swelling(&self) -> bool {
+        self.queue.is_swelling(SWELLING_MS, SWELLING)
     }
 
     /// Takes the next complete group.
@@ -123,10 +137,11 @@ impl DelayBased {
 
     /// Decides after each feedback. Whether the rate went down.
     pub(crate) fn update(&mut self, by: Circumstances, now_us: u64) -> bool {
-        let over = std::mem::take(&mut self.over);
+        let swelling = self.is_swelling();
+        let over = std::mem::take(&mut self.over) || swelling;
         let since_us = now_us.saturating_sub(self.updated_us.replace(now_us).unwrap_or(now_us));
         if over {
-            return self.back_off(by, now_us);
+            return self.back_off(by, swelling, now_us);
         }
         if self.usage == Usage::Normal {
             self.grow(by, since_us);
@@ -134,7 +149,7 @@ impl DelayBased {
         false
     }
 
-    fn back_off(&mut self, by: Circumstances, now_us: u64) -> bool {
+    fn back_off(&mut self, by: Circumstances, swelling: bool, now_us: u64) -> bool {
         let wait_us = by.rtt_us + DOWN_INTERVAL_US;
         let too_soon = |at: u64| now_us.saturating_sub(at) < wait_us;
         if self.down_at_us.is_some_and(too_soon) {
@@ -148,9 +163,9 @@ impl DelayBased {
             return false;
         };
         let idle = by.sent_bps < IDLE * self.bps;
-        let short = self.wait_ms() <= FULL_WAIT_MS;
+        let short = self.wait_ms() <= FULL_WAIT_MS && !swelling;
         let (full, least) = match (idle, short) {
-            (true, _) => (self.wait_ms() > IDLE_WAIT_MS, IDLE_BACK_OFF),
+            (true, _) => (swelling || self.wait_ms() > IDLE_WAIT_MS, IDLE_BACK_OFF),
             (false, true) => (arrived_bps < FULL * sent_bps, SHORT_BACK_OFF),
             (false, false) => (true, 0.0),
         };

@@ -16,6 +16,9 @@ const EMPTY_US: i64 = 5_000;
 const RATE_MIN_US: u64 = 100_000;
 const RATE_MAX_US: u64 = 500_000;
 
+/// While there is a queue, less time is enough.
+const BUSY_MIN_US: u64 = 60_000;
+
 /// How much of the smoothed wait is kept at each group.
 const SMOOTHING: f64 = 0.75;
 
@@ -24,6 +27,14 @@ const SMOOTHING: f64 = 0.75;
 pub(crate) struct Passage {
     pub(crate) sent_bps: f64,
     pub(crate) arrived_bps: f64,
+}
+
+/// Which group is the oldest that counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Oldest {
+    Earlier,
+    This,
+    TheOneAfter,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -75,24 +86,65 @@ impl Queue {
         self.wait_us / 1000.0
     }
 
-    /// What passed since the queue was last empty, but over no less than a tenth and no more than half of a second. While
-    /// there is a queue, what comes out of it is all that the way carries.
+    /// How long the last packets waited, in milliseconds.
+    pub(crate) fn newest_wait_ms(&self) -> f64 {
+        self.nth_newest(0)
+            .map_or(0.0, |newest| newest.wait_us as f64 / 1000.0)
+    }
+
+    /// Whether a queue of more than `wait_ms` has built up, because only this part of what is sent arrives.
+    pub(crate) fn is_swelling(&self, wait_ms: f64, arrived: f64) -> bool {
+        self.newest_wait_ms() > wait_ms
+            && self
+                .busy()
+                .is_some_and(|of| of.arrived_bps < arrived * of.sent_bps)
+    }
+
+    /// What came out of the queue since it was last empty: all that the way carries. `None` when that was too short ago.
+    fn busy(&self) -> Option<Passage> {
+        self.passed_since(BUSY_MIN_US, |took_us, waited_us| {
+            match waited_us <= EMPTY_US || took_us >= RATE_MAX_US {
+                true => Oldest::TheOneAfter,
+                false => Oldest::Earlier,
+            }
+        })
+    }
+
+    /// What came through lately: out of the queue, if there is one.
     pub(crate) fn passage(&self) -> Option<Passage> {
+        let lately = |took_us, waited_us| match took_us {
+            RATE_MAX_US.. => Oldest::This,
+            RATE_MIN_US.. if waited_us <= EMPTY_US => Oldest::This,
+            _ => Oldest::Earlier,
+        };
+        self.busy()
+            .or_else(|| self.passed_since(RATE_MIN_US, lately))
+    }
+
+    /// What passed behind the group that `oldest` finds by how long it came before the newest, and how long it waited. `None`
+    /// when that took less than `least_us`.
+    fn passed_since(&self, least_us: u64, oldest: impl Fn(u64, i64) -> Oldest) -> Option<Passage> {
         let newest = self.nth_newest(0)?.group;
-        let (mut bytes, mut oldest) = (0, newest);
+        let (mut bytes, mut first) = (newest.bytes, newest);
         for back in 0..GROUPS.min(self.count) {
-            let passed = self.nth_newest(back)?;
-            oldest = passed.group;
-            let took = newest.arrival_us.saturating_sub(oldest.arrival_us);
-            let was_empty = passed.wait_us <= EMPTY_US;
-            if took >= RATE_MAX_US || (took >= RATE_MIN_US && was_empty) {
+            let Passed { group, wait_us } = *self.nth_newest(back)?;
+            let took_us = newest.arrival_us.saturating_sub(group.arrival_us);
+            let found = oldest(took_us, wait_us);
+            if found == Oldest::TheOneAfter {
                 break;
             }
-            bytes += oldest.bytes;
+            if back > 0 {
+                bytes += group.bytes;
+                first = group;
+            }
+            if found == Oldest::This {
+                break;
+            }
         }
-        let arrived_us = newest.arrival_us.saturating_sub(oldest.arrival_us);
-        let sent_us = newest.sent_us.saturating_sub(oldest.sent_us);
-        if arrived_us < RATE_MIN_US || sent_us == 0 {
+        bytes -= first.bytes;
+        let arrived_us = newest.arrival_us.saturating_sub(first.arrival_us);
+        let sent_us = newest.sent_us.saturating_sub(first.sent_us);
+        if arrived_us < least_us || sent_us == 0 {
             return None;
         }
         let bps = |us: u64| bytes as f64 * 8e6 / us as f64;

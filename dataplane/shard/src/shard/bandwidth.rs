@@ -185,7 +185,8 @@ impl Shard {
             self.asks = asks;
             return;
         };
-        let outcome = allocate::allocate(&mut asks, transport.bandwidth.terms(now));
+        let terms = transport.bandwidth.terms(now);
+        let outcome = allocate::allocate(&mut asks, terms);
         transport
             .bandwidth
             .decided(outcome, silent_bps, padding, now);
