@@ -95,7 +95,7 @@ fn a_known_bottleneck_is_found_within_ten_seconds_and_kept() {
     for kbps in [500, 1000, 2000, 3000, 5000, 10_000] {
         let mut call = Call::new(kbps, 9, FULL);
         call.through(Some(kbps));
-        let estimates = call.run(60 * SECOND);
+        let estimates = call.run(40 * SECOND);
         let range = kbps * 70 / 100..=kbps * 105 / 100;
         let outside = estimates[20..].iter().filter(|of| !range.contains(of));
         assert_eq!(outside.count(), 0, "{kbps}: {estimates:?}");
@@ -107,7 +107,7 @@ fn a_known_bottleneck_is_found_within_ten_seconds_and_kept() {
 
 #[test]
 fn a_way_that_narrows_and_widens_is_followed_and_sound_never_stops() {
-    for seed in 0..20 {
+    for seed in 0..8 {
         let mut call = Call::new(seed, 1 + (seed % 2) as u8, FULL);
         call.through(Some(3000));
         call.run(20 * SECOND);
