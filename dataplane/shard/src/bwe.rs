@@ -289,7 +289,7 @@ impl Estimator {
         if !self.can_probe(now_us) {
             return;
         }
-        if !self.delay.is_calm() {
+        if !self.delay.is_calm(now_us) {
             self.prober.not_before(now_us + micros(TICK));
         }
         let estimate = self.target_bps(now).unwrap_or(ESTIMATE_MAX_BPS);

@@ -44,6 +44,9 @@ const SHORT_BACK_OFF: f64 = 0.9;
 const SWELLING_MS: f64 = 80.0;
 const SWELLING: f64 = 0.7;
 
+/// What is known of the queue is out of date after this time.
+const NEWS_US: u64 = 1_000_000;
+
 /// Between two steps down, besides the round trip: what the first one did must have become visible.
 const DOWN_INTERVAL_US: u64 = 100_000;
 
@@ -98,9 +101,11 @@ impl DelayBased {
         self.queue.newest_wait_ms()
     }
 
-    /// Whether the queue neither grows nor is long.
-    pub(crate) fn is_calm(&self) -> bool {
-        self.usage != Usage::Over && self.wait_ms() < FULL_WAIT_MS
+    /// Whether the queue neither grows nor is long; without news of it for a while it has emptied.
+    pub(crate) fn is_calm(&self, now_us: u64) -> bool {
+        let old = |at: u64| now_us.saturating_sub(at) > NEWS_US;
+        self.updated_us.is_none_or(old)
+            || self.usage != Usage::Over && self.wait_ms() < FULL_WAIT_MS
     }
 
     /// Whether the queue is growing so fast that no probe can be the cause.
