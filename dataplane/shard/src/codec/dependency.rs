@@ -25,9 +25,14 @@ impl Dependencies {
     }
 
     /// Reads the descriptor of packet `seq` and puts what it says in the place of what was read of the payload. Returns the
-    /// frame's number; `None` when the descriptor says nothing that can be understood.
+    /// frame's number; `None` when the descriptor says nothing that can be understood. Then no decoder can start here, either,
+    /// whatever the payload seems to say: keyframes bring what explains them.
     pub(crate) fn read(&mut self, data: &[u8], seq: ExtSeq, payload: &mut Payload) -> Option<u16> {
-        let (descriptor, own) = Descriptor::parse(data, self.structure.as_ref()).ok()?;
+        let Ok((descriptor, own)) = Descriptor::parse(data, self.structure.as_ref()) else {
+            payload.keyframe_start = false;
+            payload.opens = Opens::Nothing;
+            return None;
+        };
         let brings_structure = own.is_some();
         if own.is_some() && (self.structure.is_none() || seq >= self.since) {
             self.structure = own;

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use crate::counters::DropReason;
+use crate::layers::Sublayer;
 use crate::limits::LAYER_SILENT;
 use crate::publisher::{Source, SourceId};
 use crate::shard::Shard;
@@ -33,10 +34,12 @@ impl Shard {
         }
         let clock_rate = track.codec(payload_type)?.clock_rate.max(1);
         let layer = track.layer_of(names.rid.as_ref().map(|rid| rid.as_bytes()))?;
+        let mut top = Sublayer::default();
         if let Some(old) = track.layers[layer].source {
-            let silent = self
-                .sources
-                .get(old)
+            let of = self.sources.get(old);
+            // The same encoder, most likely: until its layers have come, they are taken to be as before.
+            top = of.map_or(top, |of| of.top);
+            let silent = of
                 .is_none_or(|old| now.saturating_duration_since(old.last_arrival) >= LAYER_SILENT);
             if matches!(before, Feeds::Retired { .. }) && !silent {
                 return None;
@@ -46,7 +49,7 @@ impl Shard {
         let track = self.tracks.get_mut(track_index)?;
         let id = SourceId(self.next_source);
         self.next_source = self.next_source.wrapping_add(1);
-        let source = Source::new(
+        let mut source = Source::new(
             id,
             arrived.header.ssrc,
             track_index,
@@ -55,6 +58,7 @@ impl Shard {
             clock_rate,
             now,
         );
+        source.top = top;
         let Some(source) = self.sources.insert(source) else {
             self.counters.count_drop(DropReason::TooManySsrcs);
             return None;
