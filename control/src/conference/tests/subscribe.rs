@@ -296,9 +296,11 @@ fn sound_is_subscribed_to_without_a_source_for_retransmissions() {
         .subscriptions
         .values()
         .filter(|subscription| Some(subscription.transport) == transport);
-    let rtx: Vec<bool> = bobs
-        .map(|subscription| subscription.rtx_ssrc.is_some())
+    let rtx: Vec<_> = bobs
+        .map(|of| (of.rtx_ssrc.is_some(), of.codecs[0].rtx_payload_type))
         .collect();
-    assert_eq!(rtx.iter().filter(|rtx| **rtx).count(), 1);
+    assert_eq!(rtx.len(), 2);
+    assert!(rtx.contains(&(true, Some(97))), "{rtx:?}");
+    assert!(rtx.contains(&(false, None)), "{rtx:?}");
     assert_eq!(world.clients[1].offers_seen, 1, "one offer for both");
 }
