@@ -8,8 +8,6 @@ import json
 import sys
 from xml.sax.saxutils import escape
 
-# The gauge of what the focus believes that the viewer can be sent.
-ESTIMATE = 'weir_shard_estimate_min_bps{shard="0"}'
 WIDTH, HEIGHT = 900, 460
 LEFT, RIGHT, TOP, BOTTOM = 64, 16, 56, 96
 STYLES = {
@@ -99,7 +97,7 @@ def draw(bottleneck):
     mega = lambda points: [(at, bps / 1e6) for at, bps in points if 0 <= at <= end]
     lines = {
         "the network lets through": mega(steps(profile, end)),
-        "estimate of the focus": mega(series["estimates"].get(ESTIMATE, [])),
+        "estimate of the focus": mega(series["estimate_bps"]),
         "passed through the bottleneck": mega(series["passed_bps"]),
         "video received": mega(series["video_bps"]),
     }

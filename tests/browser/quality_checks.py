@@ -170,6 +170,7 @@ def bottleneck_series(seen, start):
     names = sorted({name for _, metrics in seen["metrics"] for name in metrics if "estimate" in name})
     return {
         "video_bps": seconds(watched.rates(samples, lambda sample: watched.inbound(sample, "video"))),
+        "estimate_bps": seconds([(sample["at"], sample["estimate"]) for sample in seen["viewer"]["samples"] if sample.get("estimate")]),
         "passed_bps": seconds(watched.rates_of(went)),
         "width": seconds([(at, width) for at, _, width in seen["viewer"]["frames"]]),
         "estimates": {name: seconds([(at, metrics.get(name, 0)) for at, metrics in seen["metrics"]]) for name in names},

@@ -90,7 +90,9 @@
     for (const entry of (await connection.getStats()).values()) {
       if (KEPT.has(entry.type) && (entry.type !== "candidate-pair" || entry.nominated)) stats.push(entry);
     }
-    return { at: now(), stats };
+    // What the focus says that it can send here.
+    const estimate = (await window.weir.stats()).received?.estimate ?? null;
+    return { at: now(), stats, estimate };
   }
 
   window.watch = {
