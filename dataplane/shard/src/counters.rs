@@ -150,6 +150,16 @@ counters! {
     transports => "weir_shard_transports";
     /// Tracks (now).
     tracks => "weir_shard_tracks";
+    /// The longest round trip to a participant, smoothed (now).
+    round_trip_us_max => "weir_shard_round_trip_us_max";
+    /// The most that a subscriber lost of one stream, in thousandths, before anything was sent again (now).
+    lost_down_per_mille_max => "weir_shard_lost_down_per_mille_max";
+    /// The most that was lost of one stream of a publisher (now).
+    lost_up_per_mille_max => "weir_shard_lost_up_per_mille_max";
+    /// The largest jitter of one stream at a subscriber (now).
+    jitter_down_us_max => "weir_shard_jitter_down_us_max";
+    /// The largest jitter of one stream of a publisher (now).
+    jitter_up_us_max => "weir_shard_jitter_up_us_max";
     /// Subscriptions (now).
     subscriptions => "weir_shard_subscriptions";
     /// Packets kept for retransmission or on their way out (now).

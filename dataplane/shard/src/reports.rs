@@ -18,6 +18,8 @@ pub(crate) struct Reception {
     /// In sixteenths of RTP units, as in Appendix A.8.
     jitter: u32,
     last_transit: Option<(i64, u32)>,
+    /// As last reported, in 256ths.
+    fraction_lost: u8,
 }
 
 impl Reception {
@@ -49,6 +51,16 @@ impl Reception {
         self.expected() as i64 - self.received as i64
     }
 
+    /// Lost of what was expected, as last reported, in 256ths.
+    pub(crate) fn fraction_lost(&self) -> u8 {
+        self.fraction_lost
+    }
+
+    /// In RTP time units.
+    pub(crate) fn jitter(&self) -> u32 {
+        self.jitter >> 4
+    }
+
     /// Whether anything came since the last report.
     pub(crate) fn is_due(&self) -> bool {
         self.received != self.received_before
@@ -67,16 +79,17 @@ impl Reception {
         self.expected_before = expected;
         self.received_before = self.received;
         let lost = expected_now.saturating_sub(received_now);
+        self.fraction_lost = (lost << 8).checked_div(expected_now).unwrap_or(0).min(255) as u8;
         let (last_report, delay) = sender_report.map_or((0, 0), |report| {
             let waited = timing::ntp(now.saturating_duration_since(report.arrival));
             ((report.ntp >> 16) as u32, (waited >> 16) as u32)
         });
         ReportBlock {
             ssrc,
-            fraction_lost: (lost << 8).checked_div(expected_now).unwrap_or(0).min(255) as u8,
+            fraction_lost: self.fraction_lost,
             cumulative_lost: self.lost().clamp(-0x80_0000, 0x7f_ffff) as i32,
             highest_sequence: self.highest.0 as u32,
-            jitter: self.jitter >> 4,
+            jitter: self.jitter(),
             last_sr: last_report,
             delay_since_last_sr: delay,
         }

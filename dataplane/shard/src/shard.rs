@@ -16,6 +16,7 @@ mod egress;
 mod forward;
 mod look;
 mod media;
+mod quality;
 mod receive;
 mod reports;
 mod resend;

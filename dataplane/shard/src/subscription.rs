@@ -84,9 +84,7 @@ pub(crate) struct ReportState {
     pub(crate) packets: u32,
     /// As the subscriber last reported, in 256ths.
     pub(crate) fraction_lost: u8,
-    /// The same of all time, in packets.
-    pub(crate) lost: i32,
-    /// The same in RTP time units.
+    /// The same way, in RTP time units.
     pub(crate) jitter: u32,
     /// The highest number that it has reported.
     pub(crate) highest: Option<u32>,
@@ -182,7 +180,6 @@ impl Subscription {
     /// Takes what the subscriber reports (RFC 3550 §6.4.1), and says what the round trip was, if the report tells.
     pub(crate) fn handle_report(&mut self, block: &ReportBlock, now: Instant) -> Option<Duration> {
         self.reports.fraction_lost = block.fraction_lost;
-        self.reports.lost = block.cumulative_lost;
         self.reports.jitter = block.jitter;
         let (sent, at) = self.reports.last?;
         if sent != block.last_sr {

@@ -6,7 +6,7 @@ use support::peer::Received;
 use support::{Link, MS, Rng, SECOND, VideoSource, World};
 use weir_shard::{Codec, CodecMapping, Command, Subscribe, SubscriptionId, TrackId};
 use weir_wire::Seq;
-use weir_wire::rtcp::twcc;
+use weir_wire::rtcp::{ReportBlock, twcc};
 
 const MEDIA: u32 = 0xf000_0001;
 const RTX: u32 = 777;
@@ -252,4 +252,35 @@ fn both_streams_go_on_where_they_ended_when_their_ssrcs_come_back() {
     call.world.run(SECOND);
     assert_eq!(call.of(MEDIA)[media].seq, media_end.wrapping_add(1));
     assert_eq!(call.of(RTX)[rtx].seq, rtx_end.wrapping_add(1));
+}
+
+#[test]
+fn the_worst_round_trip_is_in_the_metrics() {
+    let mut call = Call::new(9);
+    call.world.down.delay = 30 * MS;
+    call.world.up.delay = 20 * MS;
+    call.world.run(4 * SECOND);
+    let (_, ssrc, info) = *call.world.peers[call.subscriber]
+        .told
+        .sender_reports
+        .last()
+        .expect("a sender report");
+    let block = ReportBlock {
+        ssrc,
+        fraction_lost: 64,
+        cumulative_lost: 7,
+        highest_sequence: 1,
+        jitter: 900,
+        last_sr: (info.ntp >> 16) as u32,
+        delay_since_last_sr: 0,
+    };
+    let peer = &mut call.world.peers[call.subscriber];
+    let bytes = peer.seal_rtcp(|writer| writer.receiver_report(1, &[block]).unwrap());
+    call.world.send_sealed(call.subscriber, bytes);
+    call.world.run(600 * MS);
+    let of = &call.world.counters;
+    assert_eq!(of.lost_down_per_mille_max.get(), 250);
+    assert_eq!(of.jitter_down_us_max.get(), 10_000);
+    // The report was not sent at once, and says that it was.
+    assert!((50_000..1_100_000).contains(&of.round_trip_us_max.get()));
 }

@@ -42,6 +42,7 @@ impl Shard {
         }
         moves |= self.look_at_subscriptions(now);
         self.count_estimates(now);
+        self.count_quality();
         for index in 0..self.transports.end() {
             self.tell_bandwidth(index, now);
         }

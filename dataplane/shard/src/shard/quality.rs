@@ -1,0 +1,52 @@
+//! How good the ways are: the worst of all streams, for whoever looks at the metrics first.
+
+use crate::shard::Shard;
+
+impl Shard {
+    /// Sets the gauges of loss, jitter and round trip.
+    pub(super) fn count_quality(&mut self) {
+        let (mut round_trip, mut lost_down, mut jitter_down) = (0, 0, 0);
+        for index in 0..self.transports.end() {
+            let of = self.transports.get(index);
+            let trip = of.and_then(|of| of.round_trip.smoothed());
+            round_trip = round_trip.max(trip.map_or(0, |trip| trip.as_micros() as u64));
+        }
+        for index in 0..self.subscriptions.end() {
+            let Some(of) = self.subscriptions.get(index) else {
+                continue;
+            };
+            let Some(track) = self.tracks.get(of.track) else {
+                continue;
+            };
+            let clock_rate = track
+                .codecs
+                .first()
+                .map_or(90_000, |codec| codec.clock_rate);
+            lost_down = lost_down.max(of.reports.fraction_lost);
+            jitter_down = jitter_down.max(microseconds(of.reports.jitter, clock_rate));
+        }
+        let (mut lost_up, mut jitter_up) = (0, 0);
+        for index in 0..self.sources.end() {
+            let Some(of) = self.sources.get(index) else {
+                continue;
+            };
+            lost_up = lost_up.max(of.reception.fraction_lost());
+            jitter_up = jitter_up.max(microseconds(of.reception.jitter(), of.clock_rate));
+        }
+        let counters = &self.counters;
+        counters.round_trip_us_max.set(round_trip);
+        counters.lost_down_per_mille_max.set(per_mille(lost_down));
+        counters.lost_up_per_mille_max.set(per_mille(lost_up));
+        counters.jitter_down_us_max.set(jitter_down);
+        counters.jitter_up_us_max.set(jitter_up);
+    }
+}
+
+/// A fraction in 256ths.
+fn per_mille(fraction: u8) -> u64 {
+    u64::from(fraction) * 1000 / 256
+}
+
+fn microseconds(units: u32, clock_rate: u32) -> u64 {
+    u64::from(units) * 1_000_000 / u64::from(clock_rate.max(1))
+}
