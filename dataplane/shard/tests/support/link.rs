@@ -75,9 +75,10 @@ impl Link {
         self.loss_per_mille == 0 && self.bursts.is_none() && self.bottleneck.is_none()
     }
 
-    /// How much later a datagram may come than another that was sent at the same time.
+    /// How much later a datagram may come than another that was sent at the same time over any other way.
     pub fn spread(&self) -> Duration {
-        self.jitter + self.bottleneck.map_or(Duration::ZERO, |of| of.queue)
+        let queue = self.bottleneck.map_or(Duration::ZERO, |of| of.queue);
+        self.jitter + queue + self.delay.saturating_sub(Self::PERFECT.delay)
     }
 }
 

@@ -147,10 +147,10 @@ pub fn check_history(world: &World, of: Subscribed, delay: Duration) -> (usize, 
     (due, unanswered)
 }
 
-/// What was sent again and as probes may be this much of what the participant can be sent, in any `window`.
-pub fn check_resent(world: &World, peer: usize, window: Duration, target_bps: u64) {
+/// What was sent again from `from` on may be 15 % of what the participant can be sent, in any `window`.
+pub fn check_resent(world: &World, peer: usize, from: Instant, window: Duration, target_bps: u64) {
     let tap = world.peers[peer].tap.as_ref().expect("it browses");
-    let most = tap.burst(&[What::Again], window) as u64 * 8;
+    let most = tap.burst(&[What::Again], from, window) as u64 * 8;
     let share = target_bps * window.as_millis() as u64 / 1000 * 15 / 100;
     assert!(
         most <= share + 2 * 1200 * 8,
