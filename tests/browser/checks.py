@@ -189,6 +189,38 @@ def layer_changes(world, report, times):
     print(f"       until the new size is decoded: {spread(waits)} ms; longest gap between shown frames: {spread(gaps)} ms")
 
 
+def unneeded_layers(world, report):
+    """A camera's best layer rests while nobody needs it, and is back when somebody does; the focus says what everybody gets."""
+    for page in world.pages:
+        page.call("setQuality('low')")
+    page, other = world.pages[0], world.pages[1]
+    path = (other.name, CAMERA)
+
+    def active():
+        layers = [layer for layer in other.stats()["outbound"] if layer["kind"] == "video"]
+        return "".join(sorted(layer["rid"] for layer in layers if layer["active"]))
+
+    def waited_for(rids, timeout_s):
+        started = time.monotonic()
+        while active() != rids and time.monotonic() - started < timeout_s:
+            time.sleep(0.1)
+        return active(), time.monotonic() - started
+
+    rests, _ = waited_for("q", 15)
+    report.check("layers that nobody needs are not sent", rests == "q", f"layers sent: {rests}", "q")
+    page.call("setQuality('high')")
+    is_large = lambda tiles: tiles[path]["inbound"]["width"] == 1280
+    seconds = page.wait_remote(is_large, "the large picture is back", 10)[1]
+    report.figures["layer_returns_s"] = seconds
+    report.check("a layer that rested is back when it is wanted", active() == "fhq", f"{seconds:.1f} s, layers {active()}", "fhq")
+    page.wait_remote(lambda tiles: tiles[path]["status"]["reason"] == "flowing", "the focus says that all is well", 10)
+    tiles = page.stats()["remote"].values()
+    said = {tile["status"]["reason"] for tile in tiles}, {tile["why"] for tile in tiles}
+    report.check("the focus says what each picture gets", said == ({"flowing"}, {""}), f"{said[0]}", "flowing")
+    for each in world.pages:
+        each.call("setQuality('auto')")
+
+
 def mutes(world, report):
     """Camera and microphone off and on: others see the mark, the picture stops, and comes back."""
     page, other = world.pages[1], world.pages[0]

@@ -27,18 +27,18 @@ expect("a camera's layers by height", [720, 360, 180].map((height) => layerOf("m
 expect("a screen's layers by height", [1080, 720, 360].map((height) => layerOf("m.screenshare", 1080, height)), ["f", "h", "q"]);
 expect("no layer without a size", layerOf("m.usermedia", null, 360), "");
 
-const said = new Status();
-said.take({ estimate_bps: 600_000, wanted_bps: 1_700_000, tracks: [{ stream_id: "s", track_id: "t", reason: "little_bandwidth", rid: "q" }] });
-said.take({ tracks: [{ stream_id: "s", track_id: "u", reason: "waiting_to_start" }] });
+const word = new Status();
+word.take({ estimate_bps: 600_000, wanted_bps: 1_700_000, tracks: [{ stream_id: "s", track_id: "t", reason: "little_bandwidth", rid: "q" }] });
+word.take({ tracks: [{ stream_id: "s", track_id: "u", reason: "waiting_to_start" }] });
 const moving = { gapMs: 30, arrives: true, muted: false };
 const frozen = { gapMs: 3_000, arrives: true, muted: false };
-expect("a picture that moves needs no words", whyNoPicture(said.of("s t"), moving), "");
-expect("a frozen one is told why", whyNoPicture(said.of("s t"), frozen), "frozen for 3 s: smaller: too little bandwidth to you");
-expect("one that waits to start says so at once", whyNoPicture(said.of("s u"), { ...moving, gapMs: null }), "waits for the sender's first whole picture");
+expect("a picture that moves needs no words", whyNoPicture(word.of("s t"), moving), "");
+expect("a frozen one is told why", whyNoPicture(word.of("s t"), frozen), "frozen for 3 s: smaller: too little bandwidth to you");
+expect("one that waits to start says so at once", whyNoPicture(word.of("s u"), { ...moving, gapMs: null }), "waits for the sender's first whole picture");
 expect("without a word from the focus what is seen here counts", whyNoPicture(null, { ...frozen, arrives: false }), "frozen for 3 s: nothing arrives from the focus");
 expect("a muted picture is not frozen", whyNoPicture(null, { ...frozen, muted: true }), "");
-expect("a smaller picture is told why", [whySmaller(said.of("s t")), whySmaller(null)], ["smaller: too little bandwidth to you", ""]);
-expect("no estimate, no words", [describeEstimate(said), describeEstimate({ estimate: 2_000_000, wanted: 1_000_000 })], ["", "to you 2.0 Mb/s"]);
+expect("a smaller picture is told why", [whySmaller(word.of("s t")), whySmaller(null)], ["smaller: too little bandwidth to you", ""]);
+expect("no estimate, no words", [describeEstimate(word), describeEstimate({ estimate: 2_000_000, wanted: 1_000_000 })], ["", "to you 2.0 Mb/s"]);
 
 const metadata = {
   s: { user_id: "@a:b", device_id: "D", purpose: "m.screenshare", video_muted: true, tracks: { t: { kind: "video", width: 640, height: -1 }, u: { kind: "smell" } } },

@@ -33,6 +33,7 @@ def scenario(arguments):
         "first-frames": lambda world, report: checks.first_frames(world, report, arguments.joins),
         "full-pictures": lambda world, report: checks.full_pictures(world, report, arguments.seconds),
         "layers": lambda world, report: checks.layer_changes(world, report, arguments.changes),
+        "unneeded": checks.unneeded_layers,
         "mute": checks.mutes,
         "screen": checks.screens,
         "leave": checks.leaves_and_returns,

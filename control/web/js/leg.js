@@ -44,6 +44,8 @@ export class Leg extends Emitter {
   #wantsCandidates = false;
   #queue = Promise.resolve();
   #offerWanted = false;
+  /** By mid: the rids that the focus has named last. */
+  #layersInUse = new Map();
   #offerTimer = null;
   #answerTimer = null;
   #disconnectedTimer = null;
@@ -257,6 +259,7 @@ export class Leg extends Emitter {
       await this.#connection.setRemoteDescription({ type, sdp });
     }
     this.#emitTracks();
+    await this.#applyLayersInUse();
     await this.#offerIfWanted();
   }
 
@@ -336,10 +339,18 @@ export class Leg extends Emitter {
   // Layers that nobody needs are not encoded; they come back the moment that somebody wants them.
   async #useLayers(tracks) {
     for (const { mid, rids } of Array.isArray(tracks) ? tracks : []) {
-      const sender = this.#connection.getTransceivers().find((transceiver) => transceiver.mid === mid)?.sender;
-      const parameters = sender?.getParameters();
-      const layers = parameters?.encodings?.filter((encoding) => encoding.rid) ?? [];
-      if (!Array.isArray(rids) || !layers.some(({ rid }) => rids.includes(rid))) continue;
+      if (Array.isArray(rids)) this.#layersInUse.set(mid, rids);
+    }
+    await this.#applyLayersInUse();
+  }
+
+  // Again after every remote description: Chromium takes its simulcast line for a wish to resume everything.
+  async #applyLayersInUse() {
+    for (const { mid, sender } of this.#connection.getTransceivers()) {
+      const rids = this.#layersInUse.get(mid);
+      const parameters = sender.getParameters();
+      const layers = parameters.encodings?.filter((encoding) => encoding.rid) ?? [];
+      if (!rids || !layers.some(({ rid }) => rids.includes(rid))) continue;
       if (layers.every(({ rid, active }) => active === rids.includes(rid))) continue;
       for (const layer of layers) layer.active = rids.includes(layer.rid);
       await sender.setParameters(parameters);
