@@ -51,6 +51,8 @@ impl Order {
         let tl0 = self.tl0s.unwrap(frame.descriptor.tl0.into());
         let last = *self.last_id.get_or_insert(id);
         self.not_yet_received = self.not_yet_received.split_off(&(id - 100));
+        // What waits for something that is forgotten by now must not be taken for complete.
+        self.stash.retain(|(waiting, ..)| *waiting > id - 100);
         if id > last {
             self.not_yet_received.extend(last + 1..=id);
             self.last_id = Some(id);
