@@ -218,9 +218,9 @@ impl Hysteresis {
         };
         let grown = estimate_bps as f64 / before.max(1) as f64;
         let clearly = grown >= RISE_AT;
-        let after = match rise {
-            Rise::Up => RISE_AFTER,
-            Rise::Resume => RESUME_AFTER,
+        let (hold, after) = match rise {
+            Rise::Up => (hold, RISE_AFTER),
+            Rise::Resume => (hold / 2, RESUME_AFTER),
         };
         grown >= RISE_SURELY_AT || since >= hold && (clearly || since >= hold.max(after))
     }

@@ -192,11 +192,13 @@ impl Bandwidth {
         });
         let may = |rise: Rise| target.is_none_or(|bps| self.hysteresis.may(rise, bps, now));
         let (up, resume) = (may(Rise::Up), may(Rise::Resume));
+        // Not into a queue that is there already.
+        let calm = self.estimator.as_ref().is_none_or(|of| of.is_calm(now));
         let waits = self.waits_for_probes(now);
         Terms {
             budget_bps: budget,
-            may_rise: up && !waits,
-            may_resume: resume,
+            may_rise: up && calm && !waits,
+            may_resume: resume && calm,
         }
     }
 
@@ -219,7 +221,9 @@ impl Bandwidth {
     ) {
         let now_us = self.us(now);
         let target_bps = self.target_bps(now);
-        if let Some(bps) = target_bps {
+        // What is decided before anything is known was no failure.
+        let founded = self.estimator.as_ref().is_some_and(|of| of.is_founded());
+        if let Some(bps) = target_bps.filter(|_| founded) {
             self.hysteresis.note(&outcome, bps, now);
         }
         let waits = self.rising_since.is_some();

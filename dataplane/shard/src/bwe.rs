@@ -44,6 +44,9 @@ use probe::{Prober, Shown};
 /// The rate at which packets are sent is taken over this time.
 const SENT_WINDOW_US: u64 = 500_000;
 
+/// How much of the share of losses is renewed at each feedback.
+const LOST_SMOOTHING: f64 = 0.3;
+
 /// Until feedback says otherwise.
 const RTT_US: u64 = 100_000;
 
@@ -62,6 +65,9 @@ pub(crate) struct Estimator {
     /// The highest number that feedback has spoken of.
     reported: Option<ExtSeq>,
     rtt_us: u64,
+    loss_reported_us: Option<u64>,
+    /// The share of packets that got lost, smoothed over a few feedbacks.
+    lost_lately: f64,
     /// From REMB, and when.
     ceiling: Option<(f64, u64)>,
     goal: f64,
@@ -95,6 +101,8 @@ impl Estimator {
             feedback: Feedback::NotAsked,
             reported: None,
             rtt_us: RTT_US,
+            loss_reported_us: None,
+            lost_lately: 0.0,
             ceiling: None,
             goal: 0.0,
             padding: false,
@@ -128,9 +136,19 @@ impl Estimator {
         }
     }
 
+    /// Whether the target rests on anything that the participant said.
+    pub(crate) fn is_founded(&self) -> bool {
+        self.feedback == Feedback::Heard || self.ceiling.is_some() || self.loss.bound().is_some()
+    }
+
     /// Whether more has just been found to fit, and still more is about to be tried: no time to decide on less.
     pub(crate) fn is_rising(&self) -> bool {
         self.prober.is_rising()
+    }
+
+    /// Whether nothing is waiting on the way.
+    pub(crate) fn is_calm(&self, now: Instant) -> bool {
+        self.delay.is_calm(self.us(now))
     }
 
     /// How long a packet waits on the way, beyond the way's own delay.
@@ -176,13 +194,17 @@ impl Estimator {
         now: Instant,
     ) {
         let now_us = self.us(now);
-        let mut news = false;
+        let (mut news, mut lost) = (0, 0);
         for (number, arrival_us) in statuses.take(FEEDBACK_STATUSES_MAX) {
-            news |= self.told(number, arrival_us, now_us).is_some();
+            let told = self.told(number, arrival_us, now_us).is_some();
+            news += u32::from(told);
+            lost += u32::from(told && arrival_us.is_none());
         }
-        if !news {
+        if news == 0 {
             return;
         }
+        let share = f64::from(lost) / f64::from(news);
+        self.lost_lately += LOST_SMOOTHING * (share - self.lost_lately);
         self.feedback = Feedback::Heard;
         let sent_bps = self.sent.bps(now_us).unwrap_or(0.0);
         self.conclude_probe(now_us);
@@ -191,7 +213,11 @@ impl Estimator {
         if !by_probe {
             self.update_delay(sent_bps, now_us);
         }
-        self.loss.update(sent_bps, self.rtt_us, now_us);
+        if self.delay.is_calm(now_us) {
+            self.loss.update(sent_bps, self.rtt_us, now_us);
+        } else {
+            self.loss.forgive(now_us);
+        }
         self.loss.release_above(self.delay.bps());
     }
 
@@ -199,11 +225,11 @@ impl Estimator {
         let news = self.flight.told(number, arrival_us.is_some())?;
         let (packet, arrived) = match news {
             News::Lost(packet) => {
-                self.loss.count(0, 1);
+                self.loss.count(0, 1, 0);
                 (packet, None)
             }
             News::Arrived(packet) => {
-                self.loss.count(1, 0);
+                self.loss.count(1, 0, packet.bytes.into());
                 (packet, arrival_us)
             }
             News::ArrivedAfterAll(packet) => {
@@ -258,6 +284,7 @@ impl Estimator {
             sent_bps,
             rtt_us: self.rtt_us,
             can_probe: self.padding,
+            lost: self.lost_lately,
         };
         if self.delay.update(by, now_us) {
             self.starting = false;
@@ -277,7 +304,10 @@ impl Estimator {
         }
         let now_us = self.us(now);
         let sent_bps = self.sent.bps(now_us).unwrap_or(0.0);
-        self.loss.count(arrived, lost);
+        let share = f64::from(arrived) / f64::from((arrived + lost).max(1));
+        let since = now_us.saturating_sub(self.loss_reported_us.replace(now_us).unwrap_or(now_us));
+        let bytes = sent_bps * share * since.min(SENT_WINDOW_US * 10) as f64 / 8e6;
+        self.loss.count(arrived, lost, bytes as u64);
         self.loss.update(sent_bps, self.rtt_us, now_us);
         self.loss.release_above(2.0 * sent_bps);
     }
@@ -293,7 +323,8 @@ impl Estimator {
             self.prober.not_before(now_us + micros(TICK));
         }
         let estimate = self.target_bps(now).unwrap_or(ESTIMATE_MAX_BPS);
-        self.prober.start(estimate as f64, self.goal, now_us);
+        let lost = self.lost_lately;
+        self.prober.start(estimate as f64, self.goal, lost, now_us);
     }
 
     fn can_probe(&self, now_us: u64) -> bool {

@@ -44,6 +44,12 @@ const SHORT_BACK_OFF: f64 = 0.9;
 const SWELLING_MS: f64 = 80.0;
 const SWELLING: f64 = 0.7;
 
+/// A queue this long that has not emptied for this time will not by itself.
+const STANDS_US: u64 = 1_000_000;
+
+/// A long queue and so many losses are a queue that overflows.
+const OVERFLOW: f64 = 0.1;
+
 /// What is known of the queue is out of date after this time.
 const NEWS_US: u64 = 1_000_000;
 
@@ -62,6 +68,8 @@ pub(crate) struct DelayBased {
     /// What came through when the way was full.
     full_bps: Option<f64>,
     down_at_us: Option<u64>,
+    /// Since when the queue is long.
+    waits_since_us: Option<u64>,
     updated_us: Option<u64>,
 }
 
@@ -71,6 +79,8 @@ pub(crate) struct Circumstances {
     pub(crate) sent_bps: f64,
     pub(crate) rtt_us: u64,
     pub(crate) can_probe: bool,
+    /// The share of packets that got lost lately.
+    pub(crate) lost: f64,
 }
 
 impl DelayBased {
@@ -83,6 +93,7 @@ impl DelayBased {
             usage: Usage::Normal,
             full_bps: None,
             down_at_us: None,
+            waits_since_us: None,
             updated_us: None,
         }
     }
@@ -108,9 +119,13 @@ impl DelayBased {
             || self.usage != Usage::Over && self.wait_ms() < FULL_WAIT_MS
     }
 
+    fn swelling(&self) -> Option<Passage> {
+        self.queue.swelling(SWELLING_MS, SWELLING)
+    }
+
     /// Whether the queue is growing so fast that no probe can be the cause.
     pub(crate) fn is_swelling(&self) -> bool {
-        self.queue.is_swelling(SWELLING_MS, SWELLING)
+        self.swelling().is_some()
     }
 
     /// Takes the next complete group.
@@ -142,19 +157,33 @@ impl DelayBased {
 
     /// Decides after each feedback. Whether the rate went down.
     pub(crate) fn update(&mut self, by: Circumstances, now_us: u64) -> bool {
-        let swelling = self.is_swelling();
-        let over = std::mem::take(&mut self.over) || swelling;
+        let jam = self.jam(by, now_us);
+        let over = std::mem::take(&mut self.over) || jam.is_some();
         let since_us = now_us.saturating_sub(self.updated_us.replace(now_us).unwrap_or(now_us));
         if over {
-            return self.back_off(by, swelling, now_us);
+            return self.back_off(by, jam, now_us);
         }
-        if self.usage == Usage::Normal {
+        if self.usage == Usage::Normal && self.is_calm(now_us) {
             self.grow(by, since_us);
         }
         false
     }
 
-    fn back_off(&mut self, by: Circumstances, swelling: bool, now_us: u64) -> bool {
+    /// What comes out of a queue that is too long by any measure: it swells, it overflows, or it just does not empty.
+    fn jam(&mut self, by: Circumstances, now_us: u64) -> Option<Passage> {
+        let wait_ms = self.newest_wait_ms();
+        if wait_ms <= SWELLING_MS {
+            self.waits_since_us = None;
+            return None;
+        }
+        let since_us = *self.waits_since_us.get_or_insert(now_us);
+        let stands = now_us.saturating_sub(since_us.max(self.down_at_us.unwrap_or(0))) > STANDS_US;
+        let overflows = by.lost > OVERFLOW;
+        let standing = || self.queue.passage().filter(|_| stands || overflows);
+        self.swelling().or_else(standing)
+    }
+
+    fn back_off(&mut self, by: Circumstances, jam: Option<Passage>, now_us: u64) -> bool {
         let wait_us = by.rtt_us + DOWN_INTERVAL_US;
         let too_soon = |at: u64| now_us.saturating_sub(at) < wait_us;
         if self.down_at_us.is_some_and(too_soon) {
@@ -163,16 +192,17 @@ impl DelayBased {
         let Some(Passage {
             sent_bps,
             arrived_bps,
-        }) = self.queue.passage()
+        }) = jam.or_else(|| self.queue.passage())
         else {
             return false;
         };
         let idle = by.sent_bps < IDLE * self.bps;
-        let short = self.wait_ms() <= FULL_WAIT_MS && !swelling;
-        let (full, least) = match (idle, short) {
-            (true, _) => (swelling || self.wait_ms() > IDLE_WAIT_MS, IDLE_BACK_OFF),
-            (false, true) => (arrived_bps < FULL * sent_bps, SHORT_BACK_OFF),
-            (false, false) => (true, 0.0),
+        let short = self.wait_ms() <= FULL_WAIT_MS;
+        let (full, least) = match (jam.is_some(), idle, short) {
+            (true, ..) => (true, 0.0),
+            (false, true, _) => (self.wait_ms() > IDLE_WAIT_MS, IDLE_BACK_OFF),
+            (false, false, true) => (arrived_bps < FULL * sent_bps, SHORT_BACK_OFF),
+            (false, false, false) => (true, 0.0),
         };
         let lower = (BACK_OFF * arrived_bps).max(least * self.bps);
         if !full || lower >= self.bps {

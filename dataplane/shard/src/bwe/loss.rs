@@ -49,6 +49,7 @@ pub(crate) struct LossBased {
     /// The share that is lost at any rate.
     own: f64,
     arrived: u32,
+    arrived_bytes: u64,
     lost: u32,
     window_began_us: Option<u64>,
     too_much_before: bool,
@@ -61,6 +62,7 @@ impl LossBased {
             bound: None,
             own: 0.0,
             arrived: 0,
+            arrived_bytes: 0,
             lost: 0,
             window_began_us: None,
             too_much_before: false,
@@ -73,8 +75,9 @@ impl LossBased {
         self.bound
     }
 
-    /// Counts packets whose fate became known.
-    pub(crate) fn count(&mut self, arrived: u32, lost: u32) {
+    /// Counts packets whose fate became known, and the bytes of those that arrived.
+    pub(crate) fn count(&mut self, arrived: u32, lost: u32, bytes: u64) {
+        self.arrived_bytes = self.arrived_bytes.saturating_add(bytes);
         self.arrived = self.arrived.saturating_add(arrived);
         self.lost = self.lost.saturating_add(lost);
     }
@@ -85,12 +88,24 @@ impl LossBased {
         self.arrived = self.arrived.saturating_add(1);
     }
 
+    /// What was lost lately has another reason: the queue was full, and the delay tells of that.
+    pub(crate) fn forgive(&mut self, now_us: u64) {
+        self.restart(now_us);
+        self.experiment = None;
+        self.too_much_before = false;
+    }
+
+    fn restart(&mut self, at_us: u64) {
+        (self.arrived, self.lost, self.arrived_bytes) = (0, 0, 0);
+        self.window_began_us = Some(at_us);
+    }
+
     /// Decides after each report. Whether the bound went down.
     pub(crate) fn update(&mut self, sent_bps: f64, rtt_us: u64, now_us: u64) -> bool {
         let began_us = *self.window_began_us.get_or_insert(now_us);
         // After a step down the window begins a round trip later: what was under way was sent at the old rate.
         let Some(took_us) = now_us.checked_sub(began_us) else {
-            (self.arrived, self.lost) = (0, 0);
+            (self.arrived, self.lost, self.arrived_bytes) = (0, 0, 0);
             return false;
         };
         let packets = self.arrived.saturating_add(self.lost);
@@ -100,15 +115,16 @@ impl LossBased {
         if !enough && took_us < WINDOW_MAX_US {
             return false;
         }
-        (self.arrived, self.lost, self.window_began_us) = (0, 0, Some(now_us));
-        let down = enough && self.window(share, sent_bps, took_us);
+        let arrived_bps = self.arrived_bytes as f64 * 8e6 / took_us.max(1) as f64;
+        self.restart(now_us);
+        let down = enough && self.window(share, sent_bps, arrived_bps, took_us);
         if down {
-            self.window_began_us = Some(now_us + rtt_us);
+            self.restart(now_us.saturating_add(rtt_us));
         }
         down
     }
 
-    fn window(&mut self, share: f64, sent_bps: f64, took_us: u64) -> bool {
+    fn window(&mut self, share: f64, sent_bps: f64, arrived_bps: f64, took_us: u64) -> bool {
         if let Some(experiment) = self.experiment.take() {
             let lower = sent_bps < 0.95 * experiment.sent_bps;
             if lower && share > SAME * experiment.share {
@@ -128,7 +144,7 @@ impl LossBased {
                 share,
                 sent_bps,
             });
-            let through = BACK_OFF * sent_bps * (1.0 - excess);
+            let through = BACK_OFF * arrived_bps / (1.0 - self.own);
             self.bound = Some(self.bound.map_or(through, |bound| bound.min(through)));
             return true;
         }
@@ -167,7 +183,8 @@ mod tests {
             owed += f64::from(packets) * share_at(sent);
             let lost = owed as u32;
             owed -= f64::from(lost);
-            loss.count(packets - lost, lost);
+            let bytes = u64::from(packets - lost) * 1000;
+            loss.count(packets - lost, lost, bytes);
             loss.update(sent, 50_000, step * 100_000);
             if step % 10 == 9 {
                 bounds.push(loss.bound().map(|bps| bps as u32 / 1000));
@@ -202,7 +219,7 @@ mod tests {
     fn absurd_counts_are_harmless() {
         let mut loss = LossBased::new();
         for step in 0..100u64 {
-            loss.count(0, u32::MAX);
+            loss.count(0, u32::MAX, u64::MAX);
             loss.correct();
             loss.update(f64::MAX, u64::MAX / 4, step * (u64::MAX / 200));
         }

@@ -24,7 +24,7 @@ const GO_ON: f64 = 0.7;
 /// If less than this part of it arrives, a probe shows nothing.
 const ARRIVED_MIN: f64 = 0.4;
 
-/// Losses up to this part are taken for the way's own, and made up for.
+/// Losses that were there before the probe, up to this part, are the way's own, and made up for.
 const LOSS_MADE_UP: f64 = 0.15;
 
 /// Bursts that arrive in less time than this came in one piece; how fast they came before that is not known.
@@ -41,6 +41,7 @@ struct Cluster {
     last: Option<ExtSeq>,
     last_sent_us: u64,
     ended: bool,
+    lost_before: f64,
     arrived: Arrived,
 }
 
@@ -118,8 +119,9 @@ impl Prober {
         self.not_before(next_at_us);
     }
 
-    /// Begins a probe if it is time for one: above `estimate`, but not beyond `goal`.
-    pub(crate) fn start(&mut self, estimate: f64, goal: f64, now_us: u64) {
+    /// Begins a probe if it is time for one: above `estimate`, but not beyond `goal`. `lost` is the share that gets lost
+    /// without it.
+    pub(crate) fn start(&mut self, estimate: f64, goal: f64, lost: f64, now_us: u64) {
         if let Some(cluster) = &self.cluster
             && now_us.saturating_sub(cluster.began_us) > given_up_us()
         {
@@ -142,6 +144,7 @@ impl Prober {
             last: None,
             last_sent_us: now_us,
             ended: false,
+            lost_before: lost,
             arrived: Arrived::default(),
         });
     }
@@ -239,7 +242,7 @@ impl Cluster {
         if arrived < ARRIVED_MIN || sent_for_us == 0 || bytes == 0 {
             return None;
         }
-        let lost = (1.0 - arrived).min(LOSS_MADE_UP);
+        let lost = (1.0 - arrived).min(self.lost_before).min(LOSS_MADE_UP);
         let sent_bps = sent_bytes as f64 * 8e6 / sent_for_us as f64;
         let arrived_bps = bytes as f64 / (1.0 - lost) * 8e6 / arrived_for_us as f64;
         Some(match arrived_bps >= UNHINDERED * sent_bps {

@@ -92,12 +92,21 @@ impl Queue {
             .map_or(0.0, |newest| newest.wait_us as f64 / 1000.0)
     }
 
-    /// Whether a queue of more than `wait_ms` has built up, because only this part of what is sent arrives.
-    pub(crate) fn is_swelling(&self, wait_ms: f64, arrived: f64) -> bool {
-        self.newest_wait_ms() > wait_ms
-            && self
-                .busy()
-                .is_some_and(|of| of.arrived_bps < arrived * of.sent_bps)
+    /// What came out last of a queue of more than `wait_ms` that has built up because only the part `arrived` of what is sent
+    /// arrives.
+    pub(crate) fn swelling(&self, wait_ms: f64, arrived: f64) -> Option<Passage> {
+        let swells = |of: &Passage| of.arrived_bps < arrived * of.sent_bps;
+        if self.newest_wait_ms() <= wait_ms || !self.busy().as_ref().is_some_and(swells) {
+            return None;
+        }
+        // What came out of it before it swelled came faster.
+        self.passed_since(BUSY_MIN_US, |took_us, waited_us| {
+            match (took_us >= BUSY_MIN_US, waited_us <= EMPTY_US) {
+                (_, true) => Oldest::TheOneAfter,
+                (true, false) => Oldest::This,
+                (false, false) => Oldest::Earlier,
+            }
+        })
     }
 
     /// What came out of the queue since it was last empty: all that the way carries. `None` when that was too short ago.
