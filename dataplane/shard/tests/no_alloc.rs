@@ -7,7 +7,8 @@ use std::cell::Cell;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use support::{AudioSource, MS, Rng, SECOND, Subscribed, VideoSource, World};
+use support::world::Watch;
+use support::{AudioSource, Bottleneck, Link, MS, Rng, SECOND, Subscribed, VideoSource, World};
 use weir_shard::{ReceiveBuffer, Size};
 use weir_wire::Seq;
 
@@ -170,4 +171,69 @@ fn packets_pass_without_allocation() {
         "{resends} resends, {requests} keyframe requests"
     );
     assert_eq!(found, 0, "allocations in {} packets", prepared.len());
+}
+
+thread_local! {
+    /// Allocations of watched calls.
+    static WATCHED: Cell<u64> = const { Cell::new(0) };
+}
+
+fn watch(what: Watch) {
+    match what {
+        Watch::Begins => COUNT.set(Some(0)),
+        Watch::Ends => WATCHED.set(WATCHED.get() + COUNT.take().unwrap_or(0)),
+    }
+}
+
+/// Browsers on ways that lose and narrow: feedback, estimates, probes, resends on streams of their own, layer changes, and more
+/// voices than are forwarded.
+#[test]
+fn a_call_over_bad_ways_passes_without_allocation() {
+    let mut world = World::with(3, |config| {
+        (config.voices_all_up_to, config.voices_loudest) = (2, 1);
+    });
+    let mut rng = Rng::new(3);
+    let publisher = world.join();
+    world.publish_video(publisher, VideoSource::simulcast(1, "1", &mut rng));
+    world.publish_audio(publisher, AudioSource::new(2, "0", &mut rng));
+    let viewers = [world.join(), world.join(), world.join()];
+    let mut videos = Vec::new();
+    for (index, peer) in viewers.into_iter().enumerate() {
+        world.publish_audio(peer, AudioSource::new(3 + index as u8, "0", &mut rng));
+        world.browse(peer);
+        videos.push(world.subscribe(peer, 1, Some(Size::new(1280, 720))));
+        world.subscribe(peer, 2, None);
+    }
+    let lossy = Link::FAR.losing(50);
+    (world.up, world.down) = (lossy, lossy);
+    world.ways[viewers[2]].down_link = Some(Link {
+        bottleneck: Some(Bottleneck {
+            bits_per_second: 600_000,
+            queue: 300 * MS,
+        }),
+        ..lossy
+    });
+    // What is allocated once, when a thing is first needed, is no part of the packet path.
+    world.run(10 * SECOND);
+    let before = (
+        world.counters.resends.get(),
+        world.counters.switches.get(),
+        world.counters.rtp_forwarded.get(),
+    );
+    world.watch = Some(watch);
+    for turn in 0..20 {
+        let wanted = [Size::new(320, 180), Size::new(1280, 720)][turn % 2];
+        world.want(videos[0], Some(wanted));
+        world.run(SECOND);
+    }
+    let (resends, switches, forwarded) = (
+        world.counters.resends.get() - before.0,
+        world.counters.switches.get() - before.1,
+        world.counters.rtp_forwarded.get() - before.2,
+    );
+    assert!(
+        resends > 100 && switches >= 19 && forwarded > 3000,
+        "{resends} resends, {switches} switches, {forwarded} packets"
+    );
+    assert_eq!(WATCHED.get(), 0, "allocations");
 }

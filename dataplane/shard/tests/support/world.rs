@@ -85,11 +85,20 @@ pub struct World {
     pub alive: bool,
     /// Whether subscribers report losses.
     pub nacks: bool,
+    /// Called before the shard handles what is part of the packet path, and after.
+    pub watch: Option<fn(Watch)>,
     queue: BTreeMap<(Instant, u64), InFlight>,
     order: u64,
     buffers: Vec<ReceiveBuffer>,
     pub history_packets_max: usize,
     buffers_out: BTreeSet<u16>,
+}
+
+/// Where a watched call stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watch {
+    Begins,
+    Ends,
 }
 
 /// Between the SSRC of a subscription and that of its retransmissions.
@@ -136,6 +145,7 @@ impl World {
             worst_jitter: Duration::ZERO,
             alive: true,
             nacks: false,
+            watch: None,
             queue: BTreeMap::new(),
             order: 0,
             buffers: (0..history_packets_max + BUFFERS)
@@ -392,7 +402,14 @@ impl World {
             .expect("the shard keeps no more buffers than it said");
         buffer.fill(bytes);
         assert!(self.buffers_out.insert(buffer.id()));
-        self.shard.handle_datagram(buffer, from, self.now);
+        self.watched(|shard, now| shard.handle_datagram(buffer, from, now));
+    }
+
+    fn watched(&mut self, call: impl FnOnce(&mut Shard, Instant)) {
+        let watch = self.watch.unwrap_or(|_| {});
+        watch(Watch::Begins);
+        call(&mut self.shard, self.now);
+        watch(Watch::Ends);
     }
 
     /// Sends media over the network.
@@ -460,7 +477,7 @@ impl World {
             }
             if due.is_some_and(|due| due <= self.now) {
                 self.wakeups += 1;
-                self.shard.handle_timeout(self.now);
+                self.watched(|shard, now| shard.handle_timeout(now));
             }
             self.turn();
         }
@@ -469,7 +486,7 @@ impl World {
 
     /// The runtime's steps after a batch.
     pub fn turn(&mut self) {
-        self.shard.flush(self.now);
+        self.watched(|shard, now| shard.flush(now));
         while let Some(transmit) = self.shard.poll_transmit() {
             let datagrams: Vec<Vec<u8>> = transmit.datagrams().map(<[u8]>::to_vec).collect();
             assert_eq!(datagrams.len(), transmit.segments());
