@@ -85,18 +85,20 @@ def layer_changes(stage, targets, report, times):
     stage.full_picture()
     time.sleep(SETTLE_SECONDS)
     stage.watch()
-    waits, moments = [], []
+    sizes = (("low", lambda width: 0 < width < TOP_WIDTH), ("high", lambda width: width == TOP_WIDTH))
+    moments = []
     for turn in range(times):
-        quality, is_there = (("low", lambda width: 0 < width < TOP_WIDTH), ("high", lambda width: width == TOP_WIDTH))[turn % 2]
+        quality, is_there = sizes[turn % 2]
         moments.append(1000 * time.time())
         stage.viewer.call(f"setQuality('{quality}')")
-        arrived = lambda tiles: is_there(width_of(tiles, stage.path))
-        waits.append(1000 * stage.viewer.wait_remote(arrived, f"the picture of {quality}", 10)[1])
+        stage.viewer.wait_remote(lambda tiles: is_there(width_of(tiles, stage.path)), f"the picture of {quality}", 10)
         time.sleep(CHANGE_SECONDS)
     seen = stage.seen()
     figures, frames = figures_of(seen), seen["viewer"]["frames"]
     ends = [*moments[1:], frames[-1][0]]
     gaps = [watched.longest_gap(frames, start, min(end, frames[-1][0])) for start, end in zip(moments, ends)]
+    arrived = lambda start, is_there: next(at for at, _, width in frames if at > start and is_there(width))
+    waits = [arrived(start, sizes[turn % 2][1]) - start for turn, start in enumerate(moments)]
     asked = sum(figures["sender"]["pliCount"].values()) + sum(figures["sender"]["firCount"].values())
     report.figures["layer_changes"] = {"wait_ms": waits, "gap_ms": gaps, "keyframes_asked": asked, **figures}
     name = f"{times} layer changes"
