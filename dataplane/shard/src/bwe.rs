@@ -65,6 +65,7 @@ pub(crate) struct Estimator {
     /// The highest number that feedback has spoken of.
     reported: Option<ExtSeq>,
     rtt_us: u64,
+    rtt_newest_us: u64,
     loss_reported_us: Option<u64>,
     /// The share of packets that got lost, smoothed over a few feedbacks.
     lost_lately: f64,
@@ -101,6 +102,7 @@ impl Estimator {
             feedback: Feedback::NotAsked,
             reported: None,
             rtt_us: RTT_US,
+            rtt_newest_us: RTT_US,
             loss_reported_us: None,
             lost_lately: 0.0,
             ceiling: None,
@@ -257,6 +259,7 @@ impl Estimator {
         if newest {
             let rtt_us = now_us.saturating_sub(packet.sent_us);
             self.rtt_us = (7 * self.rtt_us + rtt_us) / 8;
+            self.rtt_newest_us = rtt_us;
         }
         self.prober.told(packet, Some(arrival_us));
         let bytes = u64::from(packet.bytes) + skipped;
@@ -282,7 +285,7 @@ impl Estimator {
     fn update_delay(&mut self, sent_bps: f64, now_us: u64) {
         let by = Circumstances {
             sent_bps,
-            rtt_us: self.rtt_us,
+            rtt_us: self.rtt_us.max(self.rtt_newest_us),
             can_probe: self.padding,
             lost: self.lost_lately,
         };
@@ -319,7 +322,7 @@ impl Estimator {
         if !self.can_probe(now_us) {
             return;
         }
-        if !self.delay.is_calm(now_us) {
+        if !self.delay.may_probe(now_us) {
             self.prober.not_before(now_us + micros(TICK));
         }
         let estimate = self.target_bps(now).unwrap_or(ESTIMATE_MAX_BPS);

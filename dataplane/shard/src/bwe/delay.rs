@@ -34,8 +34,8 @@ const IDLE: f64 = 0.5;
 const IDLE_WAIT_MS: f64 = 60.0;
 const IDLE_BACK_OFF: f64 = 0.5;
 
-/// A way is full if this much less arrives than was sent, or if the queue is this long. While it is shorter, a step down is at
-/// most this large: a large frame makes a queue as well.
+/// A way is full if this much less arrives than was sent. While the queue is shorter than this, a step down is at most this
+/// large: a large frame makes a queue as well.
 const FULL: f64 = 0.95;
 const FULL_WAIT_MS: f64 = 50.0;
 const SHORT_BACK_OFF: f64 = 0.9;
@@ -50,8 +50,18 @@ const STANDS_US: u64 = 1_000_000;
 /// A long queue and so many losses are a queue that overflows.
 const OVERFLOW: f64 = 0.1;
 
+/// Only this part of what is sent arrives: then that is what the way carries.
+const PROVEN: f64 = 0.85;
+
+/// What the way was known to carry is doubted by this factor, not more often than this, while delays speak against it.
+const DOUBT: f64 = 0.95;
+const DOUBT_US: u64 = 1_000_000;
+
 /// What is known of the queue is out of date after this time.
 const NEWS_US: u64 = 1_000_000;
+
+/// So long after a step down probes are sent even if packets seem to wait.
+const PATIENCE_US: u64 = 3_000_000;
 
 /// Between two steps down, besides the round trip: what the first one did must have become visible.
 const DOWN_INTERVAL_US: u64 = 100_000;
@@ -68,6 +78,10 @@ pub(crate) struct DelayBased {
     /// What came through when the way was full.
     full_bps: Option<f64>,
     down_at_us: Option<u64>,
+    /// What the way is known to carry: it came through lately. Nobody backs off from that because of delays alone; but each time
+    /// that delays would have it, a little of the certainty is lost.
+    carried_bps: f64,
+    doubted_us: Option<u64>,
     /// Since when the queue is long.
     waits_since_us: Option<u64>,
     updated_us: Option<u64>,
@@ -93,6 +107,8 @@ impl DelayBased {
             usage: Usage::Normal,
             full_bps: None,
             down_at_us: None,
+            carried_bps: 0.0,
+            doubted_us: None,
             waits_since_us: None,
             updated_us: None,
         }
@@ -128,6 +144,12 @@ impl DelayBased {
         self.swelling().is_some()
     }
 
+    /// Whether probing may go on: nothing waits, or it is long ago that the rate was lowered, and waiting teaches nothing.
+    pub(crate) fn may_probe(&self, now_us: u64) -> bool {
+        let long_ago = |at: u64| now_us.saturating_sub(at) > PATIENCE_US;
+        self.is_calm(now_us) || self.down_at_us.is_some_and(long_ago)
+    }
+
     /// Takes the next complete group.
     pub(crate) fn add(&mut self, group: Group) {
         self.queue.add(group);
@@ -152,6 +174,7 @@ impl DelayBased {
         }
         self.over &= !full;
         self.full_bps = full.then_some(bps);
+        self.carried_bps = bps;
         self.bps = bps;
     }
 
@@ -198,18 +221,35 @@ impl DelayBased {
         };
         let idle = by.sent_bps < IDLE * self.bps;
         let short = self.wait_ms() <= FULL_WAIT_MS;
+        let less = arrived_bps < FULL * sent_bps;
         let (full, least) = match (jam.is_some(), idle, short) {
             (true, ..) => (true, 0.0),
-            (false, true, _) => (self.wait_ms() > IDLE_WAIT_MS, IDLE_BACK_OFF),
-            (false, false, true) => (arrived_bps < FULL * sent_bps, SHORT_BACK_OFF),
-            (false, false, false) => (true, 0.0),
+            (false, true, _) => (less && self.wait_ms() > IDLE_WAIT_MS, IDLE_BACK_OFF),
+            (false, false, true) => (less, SHORT_BACK_OFF),
+            (false, false, false) => (less, 0.0),
         };
-        let lower = (BACK_OFF * arrived_bps).max(least * self.bps);
+        // What arrives says how much the way carries only if clearly more was sent.
+        let proven = jam.is_some() && arrived_bps < PROVEN * by.sent_bps.max(sent_bps);
+        let floor = match proven {
+            true => 0.0,
+            false => BACK_OFF * self.carried_bps,
+        };
+        let lower = (BACK_OFF * arrived_bps).max(least * self.bps).max(floor);
+        if full && !proven {
+            let since_us = now_us.saturating_sub(self.doubted_us.unwrap_or(0));
+            if since_us > DOUBT_US {
+                self.carried_bps *= DOUBT;
+                self.doubted_us = Some(now_us);
+            }
+        }
         if !full || lower >= self.bps {
             return false;
         }
+        if proven {
+            self.carried_bps = arrived_bps;
+        }
         self.bps = lower;
-        self.full_bps = (!idle).then_some(arrived_bps);
+        self.full_bps = (!idle).then_some(arrived_bps.max(lower));
         self.down_at_us = Some(now_us);
         true
     }

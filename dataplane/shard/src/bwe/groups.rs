@@ -73,7 +73,7 @@ fn belongs(group: &Group, sent_us: u64, arrival_us: u64) -> bool {
     }
     let sent_apart = sent_us.saturating_sub(group.sent_us) as i64;
     let arrived_apart = arrival_us.wrapping_sub(group.arrival_us) as i64;
-    arrived_apart < sent_apart
+    (arrived_apart < sent_apart || sent_apart == 0)
         && arrived_apart <= BURST_US as i64
         && arrival_us.saturating_sub(group.first_arrival_us) < BURST_MAX_US
 }

@@ -17,6 +17,8 @@ struct Way {
     one_way_ms: u64,
     loss_per_mille: u64,
     jitter_us: u64,
+    /// The receiver takes nothing for so long, out of each such time: it is busy.
+    stalls_ms: (u64, u64),
 }
 
 impl Way {
@@ -27,6 +29,7 @@ impl Way {
             one_way_ms: 25,
             loss_per_mille: 0,
             jitter_us: 0,
+            stalls_ms: (0, 1),
         }
     }
 }
@@ -163,10 +166,30 @@ impl Run {
         }
     }
 
+    /// When the receiver takes what arrives at `at_us`.
+    fn taken_us(&self, way: Way, at_us: u64) -> u64 {
+        let (stall, each) = (way.stalls_ms.0 * 1000, way.stalls_ms.1 * 1000);
+        let (turn, since) = (at_us / each, at_us % each);
+        // Some are short and some are long.
+        let stall = stall * (turn * 7919 % 5) / 4;
+        if since < stall {
+            turn * each + stall
+        } else {
+            at_us
+        }
+    }
+
     fn receive(&mut self, way: Way, ms: u64) {
         let now_us = self.us();
-        while self.arriving.front().is_some_and(|(_, at)| *at <= now_us) {
-            self.arrived.extend(self.arriving.pop_front());
+        while self
+            .arriving
+            .front()
+            .is_some_and(|(_, at)| self.taken_us(way, *at) <= now_us)
+        {
+            let taken = self.arriving.pop_front();
+            // It is noted when it is taken, not when it came.
+            self.arrived
+                .extend(taken.map(|(number, at)| (number, self.taken_us(way, at))));
         }
         if ms.is_multiple_of(100) && !self.arrived.is_empty() {
             let highest = self
@@ -329,6 +352,32 @@ fn jitter_does_not_lower_the_rate() {
         .filter(|(_, rung, _)| *rung < 1_700)
         .count();
     assert!(low <= 6, "{:?}", run.told);
+}
+
+#[test]
+fn a_busy_receiver_is_no_narrow_way() {
+    for stalls_ms in [(60, 150), (150, 500), (300, 1000)] {
+        for kbps in [500, 3000] {
+            let mut run = Run::new();
+            let way = Way {
+                stalls_ms,
+                ..Way::new(kbps * 1000)
+            };
+            run.run(60, way, &camera());
+            let least = run.estimates(5).iter().map(|of| of.0).min().unwrap();
+            let goal = kbps.min(2600);
+            let mean = run.estimates(5).iter().map(|of| of.0).sum::<u64>() / 550;
+            let told: Vec<u64> = run.told.iter().map(|of| of.0).collect();
+            assert!(
+                least * 100 >= goal * 45,
+                "{stalls_ms:?} {kbps}: {least} {told:?}"
+            );
+            assert!(
+                mean * 100 >= goal * 70,
+                "{stalls_ms:?} {kbps}: {mean} {told:?}"
+            );
+        }
+    }
 }
 
 #[test]
