@@ -11,9 +11,8 @@ use support::viewing::{Heard, check_resent, heard};
 use support::{AudioSource, MS, Rng, SECOND, Subscribed, VideoSource, World};
 use weir_shard::Size;
 
-/// How long a picture may stand when its way becomes six times narrower: with two pictures of a megabit each, most stand for
-/// less than 0.9 s, the worst seed for 2.1 s.
-const STILL_MAX: Duration = Duration::from_millis(2200);
+/// How long a picture may stand when its way becomes six times narrower, with two pictures of a megabit each.
+const STILL_MAX: Duration = Duration::from_millis(1000);
 
 const FULL: Option<Size> = Some(Size::new(1280, 720));
 
