@@ -15,6 +15,8 @@ from stage import TOP_WIDTH, figures_of, width_of
 SETTLE_SECONDS = 3
 # Between two layer changes, so that each can be told from the next.
 CHANGE_SECONDS = 0.7
+# A queue that has not run over for so long is not the same one any more.
+CALM_MS = 2000
 HALF_RTT = "delay=25ms"
 # The longest time without a packet of sound that is no interruption: what a jitter buffer bridges.
 SILENCE_MAX_MS = 300
@@ -145,11 +147,15 @@ def adaptation(seen, start, seconds):
 
 
 def queue_full_until(seen, start, narrow, wide):
-    """How long after the narrowing the queue before it still ran over, in milliseconds."""
+    """How long after the narrowing the queue before it ran over, in milliseconds; a keyframe that does not fit much later is
+    another matter."""
     reports = seen["viewer_relay"]
     moments = [(start + 1000 * (r["seconds"] - reports[0]["seconds"]), r["down"]["queue_full"]) for r in reports]
-    drops = [at for (_, before), (at, now) in zip(moments, moments[1:]) if now > before and narrow <= at < wide]
-    return max(drops, default=narrow) - narrow
+    until = narrow
+    for (_, before), (at, now) in zip(moments, moments[1:]):
+        if now > before and narrow <= at < min(wide, until + CALM_MS):
+            until = at
+    return until - narrow
 
 
 def check_bottleneck(targets, report, times, figures):
