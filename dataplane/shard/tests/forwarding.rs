@@ -372,7 +372,7 @@ fn reports_feedback_and_names_go_out() {
 }
 
 #[test]
-fn transport_wide_feedback_speaks_of_every_packet_once_and_in_time() {
+fn checklist_11_transport_wide_feedback_speaks_of_every_packet_once_and_in_time() {
     let (mut world, publisher, _) = call(29);
     world.run(3 * SECOND);
     world.up.loss_per_mille = 100;
