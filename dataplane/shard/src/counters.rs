@@ -286,6 +286,8 @@ drops! {
     BeforeKeyframe, Selected => "before_keyframe";
     /// Late, and its number is no longer known.
     TooLate, Selected => "too_late";
+    /// Something has gone out under the number that it would get.
+    NumberTaken, Selected => "number_taken";
     /// More forwarded packets than fit before `flush`.
     OutgoingFull, Numbered => "outgoing_full";
     /// Every send buffer is with the kernel.

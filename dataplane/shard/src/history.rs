@@ -5,6 +5,9 @@ use weir_wire::ExtSeq;
 
 use crate::packet::Slot;
 
+/// Stands where a packet was let go of while its number is still in the window.
+const GONE: Slot = Slot::MAX;
+
 /// The last `capacity` numbers of a source.
 #[derive(Debug)]
 pub(crate) struct History {
@@ -45,7 +48,13 @@ impl History {
 
     /// The packet with this number.
     pub(crate) fn get(&self, seq: ExtSeq) -> Option<Slot> {
-        self.places[self.place(seq)].and_then(|(at, slot)| (at == seq).then_some(slot))
+        self.places[self.place(seq)]
+            .and_then(|(at, slot)| (at == seq && slot != GONE).then_some(slot))
+    }
+
+    /// Whether the number has come, whether its packet is still there or not.
+    fn is_taken(&self, seq: ExtSeq) -> bool {
+        self.places[self.place(seq)].is_some_and(|(at, _)| at == seq)
     }
 
     /// Where a packet with this number would go, without changing anything.
@@ -54,7 +63,7 @@ impl History {
             Some(newest) if seq <= newest && seq.0 + self.places.len() as u64 <= newest.0 => {
                 Inserted::TooOld
             }
-            _ if self.get(seq).is_some() => Inserted::Duplicate,
+            _ if self.is_taken(seq) => Inserted::Duplicate,
             _ => Inserted::Kept,
         }
     }
@@ -79,24 +88,29 @@ impl History {
         self.newest = Some(newest);
         self.oldest = oldest;
         let place = self.place(seq);
-        if let Some((_, old)) = self.places[place].replace((seq, slot)) {
+        if let Some((_, old)) = self.places[place].replace((seq, slot))
+            && old != GONE
+        {
             evicted(old);
         }
     }
 
     fn evict(&mut self, seq: ExtSeq, oldest: ExtSeq, evicted: &mut impl FnMut(Slot)) {
         let place = self.place(seq);
-        if let Some((_, slot)) = self.places[place].take_if(|(at, _)| *at < oldest) {
+        if let Some((_, slot)) = self.places[place].take_if(|(at, _)| *at < oldest)
+            && slot != GONE
+        {
             evicted(slot);
         }
     }
 
-    /// Forgets one packet and returns its slot.
-    pub(crate) fn remove(&mut self, seq: ExtSeq) -> Option<Slot> {
+    /// Lets go of one packet and returns its slot. Its number stays taken: it has gone out under some number, and should it come
+    /// once more by another way, what it holds then would be sealed under the same.
+    pub(crate) fn let_go(&mut self, seq: ExtSeq) -> Option<Slot> {
+        let slot = self.get(seq)?;
         let place = self.place(seq);
-        self.places[place]
-            .take_if(|(at, _)| *at == seq)
-            .map(|(_, slot)| slot)
+        self.places[place] = Some((seq, GONE));
+        Some(slot)
     }
 
     /// Forgets everything; `evicted` gets all slots.
@@ -104,6 +118,7 @@ impl History {
         self.places
             .iter_mut()
             .filter_map(Option::take)
+            .filter(|(_, slot)| *slot != GONE)
             .for_each(|(_, slot)| evicted(slot));
     }
 }
@@ -152,8 +167,26 @@ mod tests {
             keep(&mut history, 1_000_000, 8),
             (Inserted::Kept, vec![6, 7, 8])
         );
-        assert_eq!(history.remove(ExtSeq(1_000_000)), Some(1_000_000));
-        assert_eq!(history.remove(ExtSeq(1_000_000)), None);
+        assert_eq!(history.let_go(ExtSeq(1_000_000)), Some(1_000_000));
+        assert_eq!(history.let_go(ExtSeq(1_000_000)), None);
+    }
+
+    #[test]
+    fn a_number_that_was_let_go_of_is_not_taken_again() {
+        let mut history = History::new(8);
+        keep(&mut history, 100, 8);
+        keep(&mut history, 101, 8);
+        assert_eq!(history.let_go(ExtSeq(100)), Some(100));
+        assert_eq!(history.get(ExtSeq(100)), None);
+        assert_eq!(keep(&mut history, 100, 8), (Inserted::Duplicate, vec![]));
+        assert_eq!(
+            keep(&mut history, 108, 8),
+            (Inserted::Kept, vec![]),
+            "in the place of 100, whose slot is gone"
+        );
+        let mut left = Vec::new();
+        history.clear(|slot| left.push(slot));
+        assert_eq!(left, [108, 101]);
     }
 
     #[test]

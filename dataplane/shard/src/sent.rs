@@ -149,7 +149,8 @@ impl SentRing {
         seq.0 as usize & (self.places.len() - 1)
     }
 
-    /// Notes that `out` goes out for the packet `source_seq` of `source`, whose own timestamp is `timestamp`.
+    /// Notes that `out` goes out for the packet `source_seq` of `source`, whose own timestamp is `timestamp`. `false` when its
+    /// number is taken: nothing may be sent under it a second time.
     pub(crate) fn record(
         &mut self,
         out: Outgoing,
@@ -157,10 +158,14 @@ impl SentRing {
         source_seq: ExtSeq,
         timestamp: RtpTime,
         now: Instant,
-    ) {
+    ) -> bool {
+        // A number above all others cannot be taken; its place may hold the same 16 bits of a turn before.
+        if self.highest.is_some_and(|highest| out.seq <= highest) && self.is_recorded(out.seq) {
+            return false;
+        }
         self.advance(out.seq);
         if self.is_forgotten(out.seq) {
-            return;
+            return true;
         }
         let shift = out.timestamp.0.wrapping_sub(timestamp.0);
         let mapping = self.mapping_of((source, shift));
@@ -175,6 +180,7 @@ impl SentRing {
             mapping: mapping as u8,
             flags: Flags(Flags::USED | marker),
         };
+        true
     }
 
     /// Moves on to `seq`. Numbers that are passed over have not gone out, whatever their places hold of the turn before.

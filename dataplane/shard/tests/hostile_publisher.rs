@@ -155,6 +155,36 @@ fn a_layer_that_flickers_costs_few_keyframes() {
 }
 
 #[test]
+fn a_packet_that_comes_again_after_the_shard_let_go_of_it_is_not_sent_again() {
+    let mut calls = Calls::new(15);
+    calls.camera.rtx = true;
+    calls.world.command(Command::RemoveTrack {
+        track: weir_shard::TrackId(50),
+    });
+    let add = calls.world.add_video(calls.hostile, &calls.camera);
+    calls.world.command(Command::AddTrack(add));
+    calls.watched = calls.world.subscribe(1, 50, FULL);
+    calls.film(0, 30, plainly);
+    let newest = calls.camera.layers[0].seq as u16;
+    // Two other layers that nobody watches push everything out of the shard's bound.
+    let pushed = calls.world.history_packets_max as u32;
+    for layer in [1, 2] {
+        calls.film(layer, pushed, plainly);
+    }
+    let forwarded = calls.world.received(calls.watched).len();
+    for back in 0..60u16 {
+        let mut again = calls.camera.layers[0]
+            .again(newest.wrapping_sub(back), true)
+            .unwrap();
+        again.payload.truncate(40);
+        calls.send(&again);
+    }
+    calls.world.run(SECOND);
+    assert_eq!(calls.world.counters.dropped(DropReason::Duplicate), 60);
+    assert_eq!(calls.world.received(calls.watched).len(), forwarded);
+}
+
+#[test]
 fn retransmissions_with_numbers_that_came_already_change_nothing() {
     let mut calls = Calls::new(5);
     calls.camera.rtx = true;

@@ -264,7 +264,9 @@ impl Shard {
         };
         let (seq, timestamp) = (packet.seq, packet.timestamp);
         let record = &mut subscription.sent;
-        record.record(numbers, of.id, seq, timestamp, now);
+        if !record.record(numbers, of.id, seq, timestamp, now) {
+            return self.counters.count_drop(DropReason::NumberTaken);
+        }
         if packet.keyframe_start {
             subscription.last_keyframe = Some(
                 subscription

@@ -453,7 +453,7 @@ impl Shard {
         if let Some(of) = self.sources.get_mut(oldest.source)
             && of.history.get(oldest.seq) == Some(oldest.slot)
         {
-            of.history.remove(oldest.seq);
+            of.history.let_go(oldest.seq);
             self.packets.release(oldest.slot);
         }
     }
