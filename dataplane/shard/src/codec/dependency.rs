@@ -31,7 +31,7 @@ impl Dependencies {
         let Ok((descriptor, own)) = Descriptor::parse(data, self.structure.as_ref()) else {
             payload.keyframe_start = false;
             payload.opens = Opens::Nothing;
-            return None;
+            return frame_number(data);
         };
         let brings_structure = own.is_some();
         if own.is_some() && (self.structure.is_none() || seq >= self.since) {
@@ -60,6 +60,13 @@ impl Dependencies {
         }
         Some(descriptor.frame_number)
     }
+}
+
+/// The frame number of a descriptor that cannot be read for want of its structure: it has one place, and the receiver may know the
+/// structure by the time it needs it.
+fn frame_number(data: &[u8]) -> Option<u16> {
+    let number = data.get(1..)?.first_chunk::<2>()?;
+    Some(u16::from_be_bytes(*number))
 }
 
 /// The highest spatial and temporal layer of what is still produced.
