@@ -194,11 +194,12 @@ impl Bandwidth {
         let (up, resume) = (may(Rise::Up), may(Rise::Resume));
         // Not into a queue that is there already.
         let calm = self.estimator.as_ref().is_none_or(|of| of.is_calm(now));
+        let patient = self.estimator.as_ref().is_none_or(|of| of.may_resume(now));
         let waits = self.waits_for_probes(now);
         Terms {
             budget_bps: budget,
             may_rise: up && calm && !waits,
-            may_resume: resume && calm,
+            may_resume: resume && patient,
         }
     }
 

@@ -30,7 +30,7 @@ use weir_wire::{ExtSeq, Seq};
 
 use crate::limits::{
     ESTIMATE_MAX_BPS, ESTIMATE_MIN_BPS, ESTIMATE_START_BPS, FEEDBACK_STATUSES_MAX,
-    FEEDBACK_UNHEARD, PROBE_AFTER_BACK_OFF, PROBE_CONCLUSION, REMB_LASTS, TICK,
+    FEEDBACK_UNHEARD, PROBE_AFTER_BACK_OFF, PROBE_CONCLUSION, PROBE_INTERVAL, REMB_LASTS, TICK,
 };
 
 use arrival::ArrivalClock;
@@ -46,6 +46,9 @@ const SENT_WINDOW_US: u64 = 500_000;
 
 /// How much of the share of losses is renewed at each feedback.
 const LOST_SMOOTHING: f64 = 0.3;
+
+/// A probe that raises the target by less than this has taught nothing.
+const PROBE_GAIN: f64 = 1.02;
 
 /// Until feedback says otherwise.
 const RTT_US: u64 = 100_000;
@@ -118,15 +121,18 @@ impl Estimator {
 
     /// How many bits a second may be sent; `None` is no limit.
     pub(crate) fn target_bps(&self, now: Instant) -> Option<u64> {
-        let now_us = self.us(now);
+        let lowest = self.lowest_bound(self.us(now))?;
+        Some((lowest as u64).clamp(ESTIMATE_MIN_BPS, ESTIMATE_MAX_BPS))
+    }
+
+    fn lowest_bound(&self, now_us: u64) -> Option<f64> {
         let by_feedback = self.is_guided(now_us).then(|| self.delay.bps());
         let by_ceiling = self
             .ceiling
             .filter(|(_, at)| now_us.saturating_sub(*at) < micros(REMB_LASTS))
             .map(|(bps, _)| bps);
         let bounds = [by_feedback, self.loss.bound(), by_ceiling];
-        let lowest = bounds.into_iter().flatten().reduce(f64::min)?;
-        Some((lowest as u64).clamp(ESTIMATE_MIN_BPS, ESTIMATE_MAX_BPS))
+        bounds.into_iter().flatten().reduce(f64::min)
     }
 
     /// Whether transport-wide feedback comes, or is still hoped for.
@@ -151,6 +157,11 @@ impl Estimator {
     /// Whether nothing is waiting on the way.
     pub(crate) fn is_calm(&self, now: Instant) -> bool {
         self.delay.is_calm(self.us(now))
+    }
+
+    /// Whether a picture that was paused may come back: nothing waits, or waiting has lasted so long that it belongs to the way.
+    pub(crate) fn may_resume(&self, now: Instant) -> bool {
+        self.delay.may_probe(self.us(now))
     }
 
     /// How long a packet waits on the way, beyond the way's own delay.
@@ -275,9 +286,18 @@ impl Estimator {
         let Some(Shown { bps, full }) = self.prober.conclude(reported, now_us) else {
             return;
         };
+        let before = self.lowest_bound(now_us);
         let less = full && (self.starting || self.delay.is_over());
         if bps > self.delay.bps() || less {
             self.delay.set(bps, full, now_us);
+        }
+        let after = self.lowest_bound(now_us);
+        if before
+            .zip(after)
+            .is_some_and(|(before, after)| after <= PROBE_GAIN * before)
+        {
+            // It fits, and teaches nothing: the way is full, or something else is the bound.
+            self.prober.not_before(now_us + micros(PROBE_INTERVAL));
         }
         self.starting &= !full;
     }
@@ -320,7 +340,7 @@ impl Estimator {
         let now_us = self.us(now);
         self.prober.end_when_done(now_us);
         if !self.can_probe(now_us) {
-            return;
+            return self.prober.abandon(now_us);
         }
         if !self.delay.may_probe(now_us) {
             self.prober.not_before(now_us + micros(TICK));

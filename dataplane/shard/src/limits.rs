@@ -386,8 +386,9 @@ pub const RESEND_UNLIMITED_BPS: u64 = 10_000_000;
 /// needs them.
 pub const RESENDS_WAITING_MAX: usize = 64;
 
-/// Pictures of one subscriber that its bandwidth is given out to; it gets no more. Beyond 64 tiles nobody sees anything.
-pub const PICTURES_MAX: usize = 128;
+/// Pictures of one subscriber that its bandwidth is given out to; it gets no more. As many as control lets a participant
+/// subscribe to by default.
+pub const PICTURES_MAX: usize = 512;
 
 /// A picture whose rate nobody has measured yet is taken to need so many bits a second for each pixel: browsers' own limits
 /// for their simulcast layers are about that.

@@ -4,6 +4,8 @@
 //! experiment: if as much is lost at the lower rate, the losses belong to the way, and the step is taken back. What is left are
 //! ways without a queue to speak of, a policer or a tiny buffer, whose fullness the delay does not show.
 
+use crate::limits::ESTIMATE_MIN_BPS;
+
 /// A share is taken over at least this time and this many packets; and over no more than that time.
 const WINDOW_US: u64 = 1_000_000;
 const PACKETS_MIN: u32 = 30;
@@ -117,6 +119,10 @@ impl LossBased {
         }
         let arrived_bps = self.arrived_bytes as f64 * 8e6 / took_us.max(1) as f64;
         self.restart(now_us);
+        if !enough && packets > 0 && share < LITTLE {
+            // So little is sent that no window is ever full, and what is sent arrives.
+            self.grow(took_us);
+        }
         let down = enough && self.window(share, sent_bps, arrived_bps, took_us);
         if down {
             self.restart(now_us.saturating_add(rtt_us));
@@ -145,7 +151,8 @@ impl LossBased {
                 sent_bps,
             });
             let through = BACK_OFF * arrived_bps / (1.0 - self.own);
-            self.bound = Some(self.bound.map_or(through, |bound| bound.min(through)));
+            let bound = self.bound.map_or(through, |bound| bound.min(through));
+            self.bound = Some(bound.max(ESTIMATE_MIN_BPS as f64));
             return true;
         }
         if !too_much {
@@ -154,10 +161,14 @@ impl LossBased {
             self.own = learnt.min(self.own.max(TOO_MUCH));
         }
         if excess < LITTLE {
-            let growth = GROWTH.powf(took_us as f64 / 1e6);
-            self.bound = self.bound.map(|bound| bound * growth);
+            self.grow(took_us);
         }
         false
+    }
+
+    fn grow(&mut self, took_us: u64) {
+        let growth = GROWTH.powf(took_us as f64 / 1e6);
+        self.bound = self.bound.map(|bound| bound * growth);
     }
 
     /// Forgets the bound when it is none: another one is lower by far.

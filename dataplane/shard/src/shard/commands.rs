@@ -38,7 +38,7 @@ impl Shard {
             Command::RemoveTrack { track } => self.remove_track(track, now),
             Command::Subscribe(subscribe) => self.subscribe(subscribe, now),
             Command::SetWanted { id, wanted } => self.set_wanted(id, wanted, now),
-            Command::Unsubscribe { id } => self.unsubscribe(id),
+            Command::Unsubscribe { id } => self.unsubscribe(id, now),
         }
     }
 
@@ -386,10 +386,14 @@ impl Shard {
         self.look_at_layers(track, now);
     }
 
-    fn unsubscribe(&mut self, id: SubscriptionId) {
+    fn unsubscribe(&mut self, id: SubscriptionId, now: Instant) {
         let index = self.subscription_ids.get(&id).copied();
         if let Some(index) = self.known(index) {
+            let transport = self.subscriptions.get(index).map(|of| of.transport);
             self.drop_subscription(index);
+            if let Some(transport) = transport {
+                self.allocate_soon(transport, now);
+            }
         }
     }
 
