@@ -223,7 +223,18 @@ impl Shard {
             .flatten()
             .max()
             .unwrap_or(0);
-        let needed = order[..count].iter().take(best + 1);
+        // A layer of unknown size may be the one that is asked for; it is known once its keyframe has come.
+        let mut asked = track
+            .subscriptions
+            .iter()
+            .filter_map(|of| self.subscriptions.get(*of));
+        let of_unknown_size = order[..count]
+            .iter()
+            .any(|of| states[*of].sizes.iter().all(Option::is_none));
+        let all = of_unknown_size && asked.any(|of| of.wanted.is_some());
+        let needed = order[..count]
+            .iter()
+            .take(if all { count } else { best + 1 });
         needed.fold(LayerSet::default(), |set, layer| set.with(*layer))
     }
 
