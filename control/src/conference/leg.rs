@@ -387,7 +387,7 @@ impl Leg {
         self.armed = None;
     }
 
-    fn arm(&mut self, shared: &mut Shared) {
+    pub(super) fn arm(&mut self, shared: &mut Shared) {
         let channel = match &self.channel {
             Channel::Waiting { deadline } => *deadline,
             Channel::Open { ping, .. } => ping.poll_timeout(),

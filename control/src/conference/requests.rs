@@ -61,7 +61,10 @@ impl Conference {
                     shared,
                 );
             }
-            Ok(FromClient::FollowStatus) => leg.status.follow(now),
+            Ok(FromClient::FollowStatus) => {
+                leg.subscriptions.tell_all();
+                leg.status.follow(now);
+            }
             Ok(FromClient::Unknown { .. }) => shared.refuse(Refusal::UnknownMessage),
             Err(error) => {
                 shared.refuse(Refusal::MalformedMessage);

@@ -169,6 +169,12 @@ impl Subscriptions {
         }
     }
 
+    /// Everything is to be told anew: somebody asks for the first time, or again.
+    pub(super) fn tell_all(&mut self) {
+        let states = self.active.values_mut().filter_map(|of| of.status.as_mut());
+        states.for_each(|(_, told)| *told = Told::NotYet);
+    }
+
     /// What has changed since it was taken last.
     pub(super) fn take_changed(&mut self, board: &Board) -> Vec<TrackStatus> {
         let mut changed = Vec::new();

@@ -56,10 +56,11 @@ impl Conferences {
         status: TransportStatus,
         now: Instant,
     ) {
-        if let (shared, Some((leg, board))) = self.leg(id) {
+        if let (shared, Some((leg, _))) = self.leg(id) {
             leg.status.transport = status;
-            leg.status.changed(now);
-            leg.settle(board, shared, now);
+            if leg.status.changed(now) {
+                leg.arm(shared);
+            }
         }
     }
 
@@ -71,10 +72,11 @@ impl Conferences {
         status: SubscriptionStatus,
         now: Instant,
     ) {
-        if let (shared, Some((leg, board))) = self.leg(to) {
+        if let (shared, Some((leg, _))) = self.leg(to) {
             leg.subscriptions.set_status(id, status);
-            leg.status.changed(now);
-            leg.settle(board, shared, now);
+            if leg.status.changed(now) {
+                leg.arm(shared);
+            }
         }
     }
 
@@ -135,11 +137,14 @@ impl StatusTeller {
         self.changed(now);
     }
 
-    /// Something has changed. It is told a little later, together with what else changes until then.
-    fn changed(&mut self, now: Instant) {
-        if self.follows {
-            self.due.get_or_insert(now + limits::STATUS_GATHERED);
+    /// Something has changed. It is told a little later, together with what else changes until then. Whether there is a new
+    /// time to wake for.
+    fn changed(&mut self, now: Instant) -> bool {
+        let is_first = self.follows && self.due.is_none();
+        if is_first {
+            self.due = Some(now + limits::STATUS_GATHERED);
         }
+        is_first
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
