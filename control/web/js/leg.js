@@ -353,7 +353,8 @@ export class Leg extends Emitter {
       if (!rids || !layers.some(({ rid }) => rids.includes(rid))) continue;
       if (layers.every(({ rid, active }) => active === rids.includes(rid))) continue;
       for (const layer of layers) layer.active = rids.includes(layer.rid);
-      await sender.setParameters(parameters);
+      // It saves the sender's bandwidth, no more: the call goes on without.
+      await sender.setParameters(parameters).catch((error) => this.emit("problem", `layers stay as they are: ${error.message}`));
     }
   }
 
