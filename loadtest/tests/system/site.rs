@@ -281,9 +281,9 @@ pub(crate) fn refusals(reason: &str) -> String {
     format!("weir_refusals_total{{reason=\"{reason}\"}}")
 }
 
-/// The name of the metric that counts what shard 0 dropped for this reason.
+/// The name of the metric that counts what shard 0 dropped as it came in, for this reason.
 pub(crate) fn drops(reason: &str) -> String {
-    format!("weir_shard_dropped_total{{shard=\"0\",reason=\"{reason}\"}}")
+    format!("weir_shard_dropped_total{{shard=\"0\",stage=\"received\",reason=\"{reason}\"}}")
 }
 
 /// A participant's live stream of somebody else.
