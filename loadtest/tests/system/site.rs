@@ -281,9 +281,13 @@ pub(crate) fn refusals(reason: &str) -> String {
     format!("weir_refusals_total{{reason=\"{reason}\"}}")
 }
 
-/// The name of the metric that counts what shard 0 dropped as it came in, for this reason.
+/// The name of the metric that counts what shard 0 dropped for this reason, before it was known which track it is of or after.
 pub(crate) fn drops(reason: &str) -> String {
-    format!("weir_shard_dropped_total{{shard=\"0\",stage=\"received\",reason=\"{reason}\"}}")
+    let stage = match reason {
+        "payload_malformed" | "unknown_payload_type" => "bound",
+        _ => "received",
+    };
+    format!("weir_shard_dropped_total{{shard=\"0\",stage=\"{stage}\",reason=\"{reason}\"}}")
 }
 
 /// A participant's live stream of somebody else.
