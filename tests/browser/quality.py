@@ -62,7 +62,10 @@ def set_stage(world, sender_relay, viewer_relay):
 def run(world, report, chosen, relay_binary):
     """Sets the stage, then makes the chosen checks."""
     port = hostile.udp_ports(world.focus.pid)[0]
-    relays = [Relay(relay_binary, port, world.logs / f"relay-{name}.log", seed) for seed, name in ((1, "sender"), (2, "viewer"))]
+    relays = [
+        Relay(relay_binary, port, world.logs / f"relay-{name}.log", seed, trace_path=world.logs / f"relay-{name}.csv")
+        for seed, name in ((1, "sender"), (2, "viewer"))
+    ]
     try:
         stage = set_stage(world, *relays)
         world.make_checks({name: functools.partial(check, stage) for name, check in chosen.items()}, report)

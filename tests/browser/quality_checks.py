@@ -97,11 +97,12 @@ def layer_changes(stage, targets, report, times):
         time.sleep(CHANGE_SECONDS)
     seen = stage.seen()
     figures, frames = figures_of(seen), seen["viewer"]["frames"]
-    gaps = watched.gaps_at_changes(frames)
+    size_changes = watched.size_changes(frames)
+    gaps = [length for _, length, _, _ in size_changes]
     arrived = lambda start, is_there: next((at for at, _, width in frames if at > start and is_there(width)), frames[-1][0])
     waits = [arrived(start, sizes[turn % 2][1]) - start for turn, start in enumerate(moments)]
     asked = sum(figures["sender"]["pliCount"].values()) + sum(figures["sender"]["firCount"].values())
-    report.figures["layer_changes"] = {"wait_ms": waits, "gap_ms": gaps, "keyframes_asked": asked, **figures}
+    report.figures["layer_changes"] = {"wait_ms": waits, "size_changes": size_changes, "keyframes_asked": asked, **figures}
     name = f"{times} layer changes"
     most = targets.change_gap_ms
     met = len(gaps) == times and max(gaps) <= most
@@ -109,7 +110,7 @@ def layer_changes(stage, targets, report, times):
     said = f"{figures['freezes']} of {figures['frozen_ms']:.0f} ms; longest gap at any time {figures['gap_max_ms']:.0f} ms"
     report.check(f"{name}: freezes by getStats", figures["frozen_ms"] <= most, said, f"at most {most} ms in all")
     report.check(f"{name}: keyframes asked of the sender", asked <= times, asked, "at most one a change")
-    errors = {key: figures[key] for key in ("decode_errors", "plis_sent", "frames_unreadable")}
+    errors = {key: figures[key] for key in ("decode_errors", "frames_undecoded", "plis_sent", "frames_unreadable")}
     report.check(f"{name}: the decoder is content", not any(errors.values()), ", ".join(f"{k} {v}" for k, v in errors.items()), "all 0")
     print(f"       until the new size is shown: {spread(waits)} ms")
 

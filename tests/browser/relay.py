@@ -14,9 +14,11 @@ ANSWER_SECONDS_MAX = 5
 class Relay:
     """Runs until `close`; perfect until told otherwise."""
 
-    def __init__(self, binary, focus_port, log_path, seed=1, every_s=0.1):
+    def __init__(self, binary, focus_port, log_path, seed=1, every_s=0.1, trace_path=None):
         self._log = open(log_path, "ab")
         command = [binary, "--to", f"127.0.0.1:{focus_port}", "--seed", str(seed), "--every", str(every_s)]
+        if trace_path:
+            command += ["--trace", str(trace_path)]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log)
         self.address = json.loads(self.process.stdout.readline())["listen"]
         self._asked = queue.Queue()

@@ -31,6 +31,10 @@ SENDER_COUNTERS = (
 )
 
 
+# Frames that are in the decoder when it is looked at.
+FRAMES_WITHIN = 2
+
+
 class Stage:
     """The two pages with their relays. Either may be led through its relay or not, see quality.py."""
 
@@ -128,6 +132,8 @@ def viewer_figures(viewer):
         "frames_shown": len([frame for frame in frames if first["at"] <= frame[0] <= last["at"]]) - again,
         "frames_decoded": video("framesDecoded"),
         "frames_dropped": video("framesDropped"),
+        # Whole frames that the decoder refused, or that never left it. At either end of the watch one may be within it.
+        "frames_undecoded": max(0, video("framesReceived") - video("framesDecoded") - FRAMES_WITHIN),
         "frames_again": again,
         "frames_unreadable": watched.unreadable(frames),
         "freezes": video("freezeCount"),

@@ -19,9 +19,9 @@ def longest_gap(frames, start=0, end=float("inf")):
     return max([*inside, last], default=0)
 
 
-def gaps_at_changes(frames):
-    """Each time that the size changes: from the last frame of one size to the first of the other, in milliseconds."""
-    return [two[0] - one[0] for one, two in zip(frames, frames[1:]) if one[2] != two[2]]
+def size_changes(frames):
+    """Each time that the size changes: [(ms of the last frame of one size, ms until the first of the other, both widths)]."""
+    return [(one[0], two[0] - one[0], one[2], two[2]) for one, two in zip(frames, frames[1:]) if one[2] != two[2]]
 
 
 def unreadable(frames):

@@ -10,9 +10,11 @@
 //! * [`link`]: one direction. Pure: takes datagrams and the time, gives them back when they would arrive. The same seed and
 //!   the same datagrams at the same times have the same fate.
 //! * [`relay`]: the sockets around two links.
+//! * [`trace`]: what passes, packet by packet.
 //!
 //! For kernels without netem, and for tests that must not need root. Not here: what a network does to TCP.
 
 pub mod link;
 pub mod profile;
 pub mod relay;
+pub mod trace;

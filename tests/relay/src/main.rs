@@ -1,6 +1,9 @@
 //! `weir-relay`: a UDP relay that behaves like a bad network, for tests and for people. See `docs/testing.md`.
 
+use std::fs::File;
+use std::io::LineWriter;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -9,6 +12,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader, Lines, Stdin};
 use tokio::signal::unix::{SignalKind, signal};
 use weir_relay::profile::Schedule;
 use weir_relay::relay::{Config, Direction, Relay};
+use weir_relay::trace::Trace;
 
 const NOTATION: &str = "\
 A network is a list of key=value, for ever or from a time on:
@@ -55,6 +59,9 @@ struct Arguments {
     /// Prints the counters this often, in seconds.
     #[arg(long, value_name = "SECONDS")]
     every: Option<f64>,
+    /// Writes a line for every RTP packet that comes in on either side: time, direction and header, as CSV.
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -66,13 +73,14 @@ async fn main() -> anyhow::Result<()> {
         down,
         seed,
         every,
+        trace,
     } = Arguments::parse();
     let every = every
         .map(Duration::try_from_secs_f64)
         .transpose()
         .context("--every")?
         .filter(|every| !every.is_zero());
-    let relay = Relay::bind(Config {
+    let mut relay = Relay::bind(Config {
         listen,
         to,
         up,
@@ -81,6 +89,10 @@ async fn main() -> anyhow::Result<()> {
     })
     .await
     .with_context(|| format!("cannot listen on {listen}"))?;
+    if let Some(path) = trace {
+        let open = || Trace::new(Box::new(LineWriter::new(File::create(&path)?)));
+        relay.set_trace(open().with_context(|| format!("--trace {}", path.display()))?);
+    }
     println!("{}", serde_json::json!({ "listen": relay.address()? }));
     run(relay, every).await
 }

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
 use tokio::net::UdpSocket;
@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 
 use crate::link::{Counters, Link};
 use crate::profile::Schedule;
+use crate::trace::Trace;
 
 /// Addresses that the relay remembers; a browser has a few, one for each of its network interfaces. The longest silent one
 /// makes room for a new one.
@@ -95,6 +96,7 @@ pub struct Relay {
     to_links: mpsc::Sender<Datagram>,
     started: Instant,
     buffer: Box<[u8]>,
+    trace: Option<Trace>,
 }
 
 impl Relay {
@@ -117,6 +119,7 @@ impl Relay {
             to_links,
             started: now,
             buffer: vec![0; DATAGRAM_BYTES_MAX].into(),
+            trace: None,
         })
     }
 
@@ -127,6 +130,11 @@ impl Relay {
     /// What the system says about the socket.
     pub fn address(&self) -> std::io::Result<SocketAddr> {
         self.socket.local_addr()
+    }
+
+    /// Writes down from now on what comes in on either side, before anything happens to it.
+    pub fn set_trace(&mut self, trace: Trace) {
+        self.trace = Some(trace);
     }
 
     /// Begins another schedule for one direction now.
@@ -152,7 +160,7 @@ impl Relay {
     ///
     /// # Errors
     ///
-    /// When no socket can be opened for a new client.
+    /// When no socket can be opened for a new client, or the trace cannot be written.
     pub async fn receive(&mut self) -> std::io::Result<()> {
         let due = [self.up.poll_timeout(), self.down.poll_timeout()]
             .into_iter()
@@ -164,6 +172,9 @@ impl Relay {
             received = self.socket.recv_from(&mut self.buffer) => {
                 // An error here is a client's closed port (ICMP): nothing to do about it.
                 if let Ok((bytes, client)) = received {
+                    if let Some(trace) = &mut self.trace {
+                        trace.handle(Direction::Up, &self.buffer[..bytes], SystemTime::now())?;
+                    }
                     let payload = Arc::from(&self.buffer[..bytes]);
                     self.remember(client).await?;
                     self.up.handle(Datagram { client, payload }, bytes, Instant::now());
@@ -171,6 +182,9 @@ impl Relay {
             }
             Some(datagram) = self.from_focus.recv() => {
                 let bytes = datagram.payload.len();
+                if let Some(trace) = &mut self.trace {
+                    trace.handle(Direction::Down, &datagram.payload, SystemTime::now())?;
+                }
                 self.down.handle(datagram, bytes, Instant::now());
             }
             () = tokio::time::sleep_until(due.into()) => {}
