@@ -7,6 +7,7 @@ import dataclasses
 import statistics
 import time
 
+import passed
 import watched
 from report import spread
 from stage import TOP_WIDTH, figures_of, width_of
@@ -99,10 +100,11 @@ def layer_changes(stage, targets, report, times):
     figures, frames = figures_of(seen), seen["viewer"]["frames"]
     size_changes = watched.size_changes(frames)
     gaps = [length for _, length, _, _ in size_changes]
+    longest = passed.of_longest(stage.world.logs, size_changes)
     arrived = lambda start, is_there: next((at for at, _, width in frames if at > start and is_there(width)), frames[-1][0])
     waits = [arrived(start, sizes[turn % 2][1]) - start for turn, start in enumerate(moments)]
     asked = sum(figures["sender"]["pliCount"].values()) + sum(figures["sender"]["firCount"].values())
-    report.figures["layer_changes"] = {"wait_ms": waits, "size_changes": size_changes, "keyframes_asked": asked, **figures}
+    report.figures["layer_changes"] = {"wait_ms": waits, "size_changes": size_changes, "longest_sent": longest, "keyframes_asked": asked, **figures}
     name = f"{times} layer changes"
     most = targets.change_gap_ms
     met = len(gaps) == times and max(gaps) <= most
@@ -113,6 +115,7 @@ def layer_changes(stage, targets, report, times):
     errors = {key: figures[key] for key in ("decode_errors", "frames_undecoded", "plis_sent", "frames_unreadable")}
     report.check(f"{name}: the decoder is content", not any(errors.values()), ", ".join(f"{k} {v}" for k, v in errors.items()), "all 0")
     print(f"       until the new size is shown: {spread(waits)} ms")
+    print("       the longest gaps, and how long they were when sent: " + ", ".join(f"{gap:.0f} ({sent:.0f})" for gap, sent in longest) + " ms")
 
 
 def bottleneck(stage, targets, report, seconds, kbps=(3000, 500, 3000), queue_ms=300):
