@@ -366,6 +366,84 @@ async fn a_limited_timeline_leaves_no_gap_in_the_state() {
 }
 
 #[tokio::test]
+async fn a_filter_without_rooms_is_not_woken_by_them() {
+    let server = start().await;
+    let host = Client::register(&server, "host").await;
+    let mut guest = Client::register(&server, "guest").await;
+    let room = host.create_room(json!({ "preset": "public_chat" })).await;
+    guest
+        .ok(Method::POST, &format!("join/{}", path(&room)), json!({}))
+        .await;
+    let nothing = "filter=%7B%22room%22%3A%7B%22rooms%22%3A%5B%5D%7D%7D";
+    guest.try_sync(nothing).await.unwrap();
+    let what_happens = async {
+        for number in 0..20 {
+            let state = format!("rooms/{}/state/m.test/{number}", path(&room));
+            host.ok(Method::PUT, &state, json!({})).await;
+        }
+        let device = guest.device.clone();
+        let body = json!({ "messages": { &guest.user: { device: { "text": "wake" } } } });
+        host.ok(Method::PUT, "sendToDevice/m.test/1", body).await;
+    };
+    let waiting = async {
+        let mut waiting = Client {
+            http: guest.http.clone(),
+            url: guest.url.clone(),
+            token: guest.token.clone(),
+            user: guest.user.clone(),
+            device: guest.device.clone(),
+            since: guest.since.clone(),
+        };
+        let parameters = format!("timeout=20000&{nothing}");
+        waiting.try_sync(&parameters).await.unwrap()
+    };
+    let (synced, ()) = tokio::join!(waiting, what_happens);
+    // The first that it hears of is the message: what happened in the room did not end its wait.
+    assert_eq!(to_device_texts(&synced), ["wake"]);
+    assert_eq!(synced["rooms"], json!({}));
+}
+
+#[tokio::test]
+async fn state_of_many_reaches_who_was_away() {
+    let server = start().await;
+    let mut host = Client::register(&server, "host").await;
+    let room = host.create_room(json!({ "preset": "public_chat" })).await;
+    host.sync(0).await;
+    for number in 0..30 {
+        let guest = Client::register(&server, &format!("guest{number}")).await;
+        guest
+            .ok(Method::POST, &format!("join/{}", path(&room)), json!({}))
+            .await;
+        let state = format!("rooms/{}/state/m.test/{}", path(&room), path(&guest.user));
+        guest.ok(Method::PUT, &state, json!({ "n": 1 })).await;
+        guest.ok(Method::PUT, &state, json!({ "n": number })).await;
+    }
+    // More than a timeline holds, of which each key's last state must come once, in the timeline or before it.
+    let limit = "filter=%7B%22room%22%3A%7B%22timeline%22%3A%7B%22limit%22%3A5%7D%7D%7D";
+    let synced = host.try_sync(limit).await.unwrap();
+    let joined = &synced["rooms"]["join"][&room];
+    let mut last = std::collections::BTreeMap::new();
+    for part in ["state", "timeline"] {
+        for event in joined[part]["events"].as_array().unwrap() {
+            let key = (event["type"].to_string(), event["state_key"].to_string());
+            last.insert(key, event["content"].clone());
+        }
+    }
+    let of_guests = last.iter().filter(|((kind, _), _)| kind == "\"m.test\"");
+    let mut numbers: Vec<_> = of_guests
+        .filter_map(|(_, content)| content["n"].as_u64())
+        .collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, (0..30).collect::<Vec<_>>());
+    let members = last
+        .keys()
+        .filter(|(kind, _)| kind == "\"m.room.member\"")
+        .count();
+    assert_eq!(members, 30);
+    assert_eq!(joined["timeline"]["events"].as_array().unwrap().len(), 5);
+}
+
+#[tokio::test]
 async fn full_state_repeats_what_is_known() {
     let server = start().await;
     let mut ann = Client::register(&server, "ann").await;

@@ -41,8 +41,14 @@ async fn sync(
         .unwrap_or(0)
         .min(SYNC_TIMEOUT_MS_MAX);
     let filter = read_filter(&shared.lock(), &caller, parameters.get("filter"))?;
+    let filter = Arc::new(filter);
     let deadline = Instant::now() + Duration::from_millis(wait_ms);
-    let wake = Arc::clone(&shared.lock().device_mut(&caller)?.wake);
+    let wake = {
+        let mut state = shared.lock();
+        let device = state.device_mut(&caller)?;
+        device.listens = Arc::clone(&filter);
+        Arc::clone(&device.wake)
+    };
     loop {
         // Enabled before the look at the state, so that what comes between the two ends the wait.
         let mut news = std::pin::pin!(wake.notified());

@@ -8,7 +8,7 @@ use std::{
 use serde_json::Value;
 use tokio::sync::Notify;
 
-use super::Position;
+use super::{Filter, Position};
 use crate::limits::{INBOX_PER_DEVICE_MAX, TRANSACTIONS_PER_DEVICE_MAX};
 
 /// A device of an account.
@@ -28,6 +28,8 @@ pub(crate) struct Device {
     transactions: VecDeque<(String, Value)>,
     /// Notified when a sync would have something new.
     pub(crate) wake: Arc<Notify>,
+    /// The filter of the latest sync: what it would not tell anyway does not end its wait.
+    pub(crate) listens: Arc<Filter>,
 }
 
 /// The key that is given out when the one-time keys are used up.

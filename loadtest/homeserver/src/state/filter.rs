@@ -1,4 +1,4 @@
-//! The parts of a sync filter that matter to calls: which types, and how long a timeline.
+//! The parts of a sync filter that matter to calls: which rooms, which types, and how long a timeline.
 
 use serde_json::Value;
 
@@ -7,12 +7,13 @@ use crate::limits::{TIMELINE_PER_SYNC_DEFAULT, TIMELINE_PER_SYNC_MAX};
 /// What a sync shall contain of a room.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Filter {
+    rooms: Types,
     state: Types,
     timeline: Types,
     timeline_limit: Option<usize>,
 }
 
-/// Event types that pass: `None` lets all pass; a pattern may end in `*`.
+/// Event types, or rooms, that pass: `None` lets all pass; a pattern may end in `*`.
 #[derive(Clone, Debug, Default)]
 struct Types {
     only: Option<Vec<String>>,
@@ -27,10 +28,24 @@ impl Filter {
             .as_u64()
             .and_then(|limit| usize::try_from(limit).ok());
         Self {
+            rooms: Types {
+                only: strings(&room["rooms"]),
+                not: strings(&room["not_rooms"]).unwrap_or_default(),
+            },
             state: Types::parse(&room["state"]),
             timeline: Types::parse(&room["timeline"]),
             timeline_limit: limit,
         }
+    }
+
+    pub(crate) fn passes_room(&self, room_id: &str) -> bool {
+        self.rooms.pass(room_id)
+    }
+
+    /// Whether a sync with this filter may have anything to say about such an event of that room.
+    pub(crate) fn passes_event(&self, room_id: &str, event_type: &str) -> bool {
+        self.passes_room(room_id)
+            && (self.passes_timeline(event_type) || self.passes_state(event_type))
     }
 
     pub(crate) fn passes_state(&self, event_type: &str) -> bool {
@@ -50,17 +65,9 @@ impl Filter {
 
 impl Types {
     fn parse(part: &Value) -> Self {
-        let list = |key: &str| -> Option<Vec<String>> {
-            let list = part[key].as_array()?;
-            Some(
-                list.iter()
-                    .filter_map(|pattern| pattern.as_str().map(str::to_owned))
-                    .collect(),
-            )
-        };
         Self {
-            only: list("types"),
-            not: list("not_types").unwrap_or_default(),
+            only: strings(&part["types"]),
+            not: strings(&part["not_types"]).unwrap_or_default(),
         }
     }
 
@@ -74,6 +81,16 @@ impl Types {
             .is_none_or(|only| only.iter().any(matches))
             && !self.not.iter().any(matches)
     }
+}
+
+/// A list of strings; `None` if it is none.
+fn strings(list: &Value) -> Option<Vec<String>> {
+    let strings = list.as_array()?.iter();
+    Some(
+        strings
+            .filter_map(|pattern| pattern.as_str().map(str::to_owned))
+            .collect(),
+    )
 }
 
 #[cfg(test)]
@@ -94,6 +111,18 @@ mod tests {
         assert!(!filter.passes_state("m.room.name"));
         assert!(!filter.passes_timeline("m.room.message"));
         assert_eq!(filter.timeline_limit(), 3);
+    }
+
+    #[test]
+    fn rooms_and_not_rooms() {
+        let filter = Filter::parse(&json!({ "room": { "rooms": [] } }));
+        assert!(!filter.passes_room("!a:x") && !filter.passes_event("!a:x", "m.call"));
+        let filter = Filter::parse(
+            &json!({ "room": { "not_rooms": ["!a:x"], "timeline": { "types": ["m.call"] }, "state": { "types": [] } } }),
+        );
+        assert!(!filter.passes_room("!a:x") && filter.passes_room("!b:x"));
+        assert!(filter.passes_event("!b:x", "m.call"));
+        assert!(!filter.passes_event("!b:x", "m.room.member"));
     }
 
     #[test]

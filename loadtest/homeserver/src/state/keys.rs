@@ -1,5 +1,7 @@
 //! End-to-end encryption keys: upload, query, claim, and who has to hear of a change.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value, json};
 
 use super::{Caller, Position, State, device::FallbackKey};
@@ -186,6 +188,7 @@ impl State {
     /// Notes that a user's devices changed, and tells who shares a room.
     pub(super) fn devices_changed(&mut self, user_id: &str) {
         let position = self.advance();
+        self.devices_changed = position;
         if let Some(user) = self.users.get_mut(user_id) {
             user.devices_changed = position;
         }
@@ -195,28 +198,34 @@ impl State {
     }
 
     /// Users whose devices this user has to ask about again.
-    pub(crate) fn device_list_changes(&self, user_id: &str, since: Position) -> Vec<&str> {
-        let newly_shared = |other: &str| {
-            let rooms = self
-                .users
-                .get(user_id)
-                .into_iter()
-                .flat_map(|user| &user.rooms);
-            rooms.filter_map(|room| self.rooms.get(room)).any(|room| {
-                let both = room.joined_at(user_id).zip(room.joined_at(other));
-                both.is_some_and(|(own, others)| own.max(others) > since)
-            })
-        };
-        let sharing = self.sharing_a_room_with(user_id).into_iter();
-        sharing
-            .filter(|other| {
-                let changed = self
-                    .users
-                    .get(*other)
-                    .map_or(0, |user| user.devices_changed);
-                changed > since || (*other != user_id && newly_shared(other))
-            })
-            .collect()
+    pub(crate) fn device_list_changes(&self, user_id: &str, since: Position) -> BTreeSet<&str> {
+        let mut changes = BTreeSet::new();
+        let user = self.users.get(user_id);
+        for room in user.into_iter().flat_map(|user| &user.rooms) {
+            let Some(room) = self.rooms.get(room) else {
+                continue;
+            };
+            match room.joined_at(user_id) {
+                // Everybody there is new to this user.
+                Some(own) if own > since => changes.extend(room.joined()),
+                Some(_) => changes.extend(room.joined_since(since)),
+                None => {}
+            }
+        }
+        changes.remove(user_id);
+        // Looked for in a room of many only if there is something to find.
+        if self.devices_changed > since {
+            let changed = |other: &&str| {
+                let user = self.users.get(*other);
+                user.is_some_and(|user| user.devices_changed > since)
+            };
+            changes.extend(
+                self.sharing_a_room_with(user_id)
+                    .into_iter()
+                    .filter(changed),
+            );
+        }
+        changes
     }
 }
 

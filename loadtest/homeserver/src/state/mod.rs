@@ -37,6 +37,8 @@ pub(crate) struct State {
     pub(crate) rooms: BTreeMap<String, Room>,
     pub(crate) aliases: BTreeMap<String, String>,
     stream: Position,
+    /// When the devices or keys of anybody last changed.
+    devices_changed: Position,
 }
 
 /// An account.
@@ -73,6 +75,7 @@ impl State {
             rooms: BTreeMap::new(),
             aliases: BTreeMap::new(),
             stream: 0,
+            devices_changed: 0,
         }
     }
 
@@ -91,6 +94,17 @@ impl State {
             .flat_map(|user| user.devices.values())
         {
             device.wake.notify_waiters();
+        }
+    }
+
+    /// Ends those waiting syncs of a user's devices that would tell of such an event of that room. In a room of many a change
+    /// would else make every member ask for nothing.
+    fn wake_for(&self, user: &str, room_id: &str, event_type: &str) {
+        let devices = self.users.get(user).into_iter();
+        for device in devices.flat_map(|user| user.devices.values()) {
+            if device.listens.passes_event(room_id, event_type) {
+                device.wake.notify_waiters();
+            }
         }
     }
 

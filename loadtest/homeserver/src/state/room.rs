@@ -95,6 +95,36 @@ impl Room {
         self.joined_at.keys().map(String::as_str)
     }
 
+    /// Users who joined after that position.
+    pub(crate) fn joined_since(&self, since: Position) -> impl Iterator<Item = &str> {
+        let later = self.joined_at.iter().filter(move |(_, at)| **at > since);
+        later.map(|(user, _)| user.as_str())
+    }
+
+    /// Events after that position, the newest first, and whether some of them may have been forgotten.
+    pub(crate) fn since(
+        &self,
+        position: Position,
+    ) -> (impl Iterator<Item = &Arc<Event>> + Clone, bool) {
+        let oldest = self.timeline.front().map(|oldest| oldest.position);
+        let full = self.timeline.len() >= TIMELINE_PER_ROOM_MAX;
+        let forgotten = full && oldest.is_some_and(|oldest| oldest > position + 1);
+        let newer = self.timeline.iter().rev();
+        (
+            newer.take_while(move |event| event.position > position),
+            forgotten,
+        )
+    }
+
+    /// Whether an event is the current state under its key.
+    pub(crate) fn is_current(&self, event: &Event) -> bool {
+        let Some(state_key) = &event.state_key else {
+            return false;
+        };
+        self.state_event(&event.event_type, state_key)
+            .is_some_and(|current| current.position == event.position)
+    }
+
     fn is_public(&self) -> bool {
         self.state_event("m.room.join_rules", "")
             .is_some_and(|rules| rules.content["join_rule"] == "public")
@@ -168,10 +198,11 @@ impl State {
             if let Some(user) = self.users.get_mut(member) {
                 user.rooms.insert(room_id.to_owned());
             }
+            // An invitation is told whatever types are asked for.
             self.wake(member);
         }
         for member in self.rooms.get(room_id).into_iter().flat_map(Room::joined) {
-            self.wake(member);
+            self.wake_for(member, room_id, event_type);
         }
         Ok(event.id.clone())
     }

@@ -1,10 +1,10 @@
 //! What a sync answers.
 
-use std::{fmt, str::FromStr};
+use std::{collections::BTreeSet, fmt, str::FromStr, sync::Arc};
 
 use serde_json::{Map, Value, json};
 
-use super::{Caller, Filter, Position, Room, State, User};
+use super::{Caller, Event, Filter, Position, Room, State, User};
 use crate::{error::MatrixError, limits::TO_DEVICE_PER_SYNC_MAX};
 
 /// Up to where a client has everything: `s<stream>_<to-device>`.
@@ -83,7 +83,7 @@ impl State {
             .unwrap_or_default();
         let changed = match since {
             Some(since) => self.device_list_changes(&caller.user, since.stream),
-            None => Vec::new(),
+            None => BTreeSet::new(),
         };
         let has_news = !to_device.is_empty()
             || !rooms.is_empty()
@@ -115,7 +115,7 @@ impl State {
         let Some(user) = self.users.get(&caller.user) else {
             return sections;
         };
-        for room_id in &user.rooms {
+        for room_id in user.rooms.iter().filter(|room| filter.passes_room(room)) {
             let Some(room) = self.rooms.get(room_id) else {
                 continue;
             };
@@ -189,21 +189,14 @@ fn changes(
     filter: &Filter,
     full_state: bool,
 ) -> Value {
-    let new = |position: Position| position > from && position <= upto;
-    let matching = room
-        .timeline
-        .iter()
-        .rev()
-        .filter(|event| new(event.position) && filter.passes_timeline(&event.event_type))
+    let (newer, forgotten) = room.since(from);
+    let newer = newer.filter(|event| event.position <= upto);
+    let matching = newer
+        .clone()
+        .filter(|event| filter.passes_timeline(&event.event_type))
         .take(filter.timeline_limit() + 1);
     let mut timeline: Vec<_> = matching.collect();
-    let forgotten = from > 0
-        && room
-            .timeline
-            .front()
-            .is_some_and(|oldest| oldest.position > from + 1);
-    let limited = timeline.len() > filter.timeline_limit()
-        || (forgotten && room.timeline.len() >= crate::limits::TIMELINE_PER_ROOM_MAX);
+    let limited = timeline.len() > filter.timeline_limit() || (from > 0 && forgotten);
     timeline.truncate(filter.timeline_limit());
     timeline.reverse();
     let first = timeline
@@ -211,13 +204,22 @@ fn changes(
         .map_or(upto.saturating_add(1), |event| event.position);
     let in_timeline =
         |position: Position| position >= first && timeline.iter().any(|e| e.position == position);
-    let state: Vec<Value> = room
-        .state
-        .values()
-        .filter(|event| filter.passes_state(&event.event_type))
-        .filter(|event| full_state || (new(event.position) && !in_timeline(event.position)))
-        .map(|event| event.json())
-        .collect();
+    let passes = |event: &&Arc<Event>| filter.passes_state(&event.event_type);
+    let changed = |event: &&Arc<Event>| {
+        event.position > from && event.position <= upto && !in_timeline(event.position)
+    };
+    let state: Vec<Value> = if full_state || forgotten || from == 0 {
+        let all = room.state.values().filter(passes);
+        all.filter(|event| full_state || changed(event))
+            .map(|event| event.json())
+            .collect()
+    } else {
+        // Without a look at all that has not changed, which in a room of many is much.
+        let current = newer.filter(|event| room.is_current(event));
+        let mut changes: Vec<_> = current.filter(passes).filter(changed).collect();
+        changes.reverse();
+        changes.into_iter().map(|event| event.json()).collect()
+    };
     let events: Vec<Value> = timeline.iter().map(|event| event.json()).collect();
     json!({
         "timeline": { "events": events, "limited": limited, "prev_batch": format!("t{first}") },
