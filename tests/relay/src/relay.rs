@@ -106,11 +106,22 @@ impl Relay {
     ///
     /// What the system says about the address.
     pub async fn bind(config: Config) -> std::io::Result<Self> {
+        Self::new(config)
+    }
+
+    /// The same where nobody can wait. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// What the system says about the address.
+    pub fn new(config: Config) -> std::io::Result<Self> {
         let now = Instant::now();
         let (to_links, from_focus) = mpsc::channel(CHANNEL_DATAGRAMS);
+        let socket = std::net::UdpSocket::bind(config.listen)?;
+        socket.set_nonblocking(true)?;
         Ok(Self {
             to: config.to,
-            socket: Arc::new(UdpSocket::bind(config.listen).await?),
+            socket: Arc::new(UdpSocket::from_std(socket)?),
             clients: VecDeque::new(),
             // Two different sequences of one seed.
             up: Link::new(config.up, config.seed.wrapping_mul(2), now),
