@@ -9,7 +9,7 @@ use serde_json::Value;
 use weir::config::{Audio, Authorisation, Config, Http, Limits, Matrix, Media, Secret};
 use weir::focus::Focus;
 use weir_client::matrix::Device;
-use weir_client::{Clips, FocusAddress, JoinConfig, Participant, Publish, Report, Size};
+use weir_client::{FocusAddress, JoinConfig, Participant, Report, Size};
 use weir_homeserver::Homeserver;
 
 /// What is put on the stage.
@@ -175,23 +175,16 @@ impl Stage {
 
     async fn join(&mut self, index: usize, count: usize) -> anyhow::Result<()> {
         let id = self.focus.id();
-        let participant = Participant::join(JoinConfig {
-            homeserver: self.homeserver.url(),
-            user: user(index),
-            password: PASSWORD.into(),
-            room_id: self.room_id.clone(),
-            conf_id: self.conf_id.clone(),
-            focus: FocusAddress {
-                user_id: id.user_id.clone(),
-                device_id: id.device_id.clone(),
-            },
-            publish: Publish {
-                video: true,
-                audio: true,
-            },
+        let focus = FocusAddress {
+            user_id: id.user_id.clone(),
+            device_id: id.device_id.clone(),
+        };
+        let url = self.homeserver.url();
+        let config = JoinConfig {
             wanted: Some(MEDIUM),
-            clips: Clips::committed(),
-        });
+            ..JoinConfig::new(&url, &user(index), PASSWORD, focus)
+        };
+        let participant = Participant::join(config.in_call(&self.room_id, &self.conf_id));
         let participant = participant
             .await
             .with_context(|| format!("participant {}", index + 1))?;

@@ -105,7 +105,6 @@ mod tests {
             reordered: 0,
             duplicates: 0,
             longest_packet_gap_ms: 25,
-            violations: vec![],
             video: Some(VideoReport {
                 width: 640,
                 height: 360,
@@ -113,7 +112,7 @@ mod tests {
                 kbps: 301,
                 ..Default::default()
             }),
-            audio: None,
+            ..StreamReport::default()
         };
         let waiting = Report {
             user_id: "@b:localhost".into(),

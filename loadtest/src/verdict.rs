@@ -312,9 +312,9 @@ mod tests {
             reordered: 0,
             duplicates: 0,
             longest_packet_gap_ms: 25,
-            violations: vec![],
             video,
             audio,
+            ..StreamReport::default()
         }
     }
 
@@ -376,6 +376,8 @@ mod tests {
             violation: Violation::Tl0Gap,
             count: 2,
             first: "7 after 5".into(),
+            first_at_ms: 1,
+            last_at_ms: 2,
         };
         assert_eq!(
             reasons(|r| r.streams[0].violations.push(broken)),

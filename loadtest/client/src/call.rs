@@ -6,13 +6,14 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::channel::{self, FromFocus, Metadata};
+use crate::health::{HEALTH, Late};
 use crate::matrix::ToDevice;
-use crate::participant::{Command, Life, Wishes};
+use crate::participant::{Checks, Command, Life, SAMPLE_ONE_IN, Wishes};
 use crate::peer::{Event, Link, Peer};
 use crate::publish::{Publisher, SendParameters, Ssrcs};
-use crate::receive::{Owner, Receiver};
-use crate::report::{Kind, Report};
-use crate::sdp::{Local, Remote, RemoteMedia};
+use crate::receive::{Inspection, Owner, Receiver};
+use crate::report::{Kind, Latencies, Report};
+use crate::sdp::{Local, Remote, RemoteMedia, Terms};
 
 /// How a call ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,10 +26,17 @@ pub(crate) enum End {
 
 /// An answer takes well under a second; a homeserver under load may take longer to carry it.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
-/// NACKs and picture loss indications are looked at this often, reports to the owner are refreshed at ten times that.
+/// NACKs and picture loss indications are looked at this often by who sees all packets.
 const FEEDBACK_EVERY: Duration = Duration::from_millis(20);
+/// How often a light participant that is sampled, or one that receives nothing, wakes up at all.
+const IDLE_EVERY: Duration = Duration::from_secs(1);
+/// Reports to the owner are refreshed this often; those of light participants every [`IDLE_EVERY`].
 const SNAPSHOT_EVERY: Duration = Duration::from_millis(200);
 const SENDER_REPORT_EVERY: Duration = Duration::from_secs(1);
+/// Events that are handled before anything else is looked at.
+const EVENTS_AT_ONCE: usize = 64;
+/// A light participant looks at everything this long at most, until it has seen what starts.
+const LOOK_MAX: Duration = Duration::from_secs(5);
 
 /// A call's names in its messages.
 struct Names {
@@ -38,7 +46,7 @@ struct Names {
 
 /// Makes one call and stays in it to its end.
 pub(crate) async fn run(life: &mut Life) -> End {
-    let peer = match Peer::new().await {
+    let peer = match Peer::towards(life.homeserver_ip(), life.config.detour.clone()).await {
         Ok(peer) => peer,
         Err(error) => return End::Ended(error.to_string()),
     };
@@ -47,8 +55,8 @@ pub(crate) async fn run(life: &mut Life) -> End {
         sequence: 0,
     };
     let local = local_description(life, &peer);
-    let ssrcs = Ssrcs::random();
-    let invited_at = Instant::now();
+    let ssrcs = Ssrcs::from_rng(&mut life.rng);
+    let mut times = Times::new(Instant::now());
     if let Err(error) = invite(life, &mut names, &peer, &local, ssrcs).await {
         peer.close().await;
         return End::Ended(error);
@@ -60,6 +68,13 @@ pub(crate) async fn run(life: &mut Life) -> End {
             return end;
         }
     };
+    times.latencies.answer_ms = Some(times.ms(Instant::now()));
+    life.update(|report| {
+        report.latencies = Latencies {
+            join_ms: report.latencies.join_ms,
+            ..times.latencies
+        }
+    });
     let (link, events) = match peer.connect(&answer).await {
         Ok(up) => up,
         Err(error) => {
@@ -68,28 +83,35 @@ pub(crate) async fn run(life: &mut Life) -> End {
             return End::Ended(error.to_string());
         }
     };
-    let now = Instant::now();
-    let decoder = life.decoder.clone();
-    let mut call = Call {
-        names,
-        local,
-        publisher: publisher(life, &answer, ssrcs, now),
-        receiver: Receiver::new(decoder, life.config.clips.clone(), ssrcs.audio, now),
-        link,
-        others,
-        subscribed: String::new(),
-        report: Report {
-            connected_after_ms: Some(ms_between(invited_at, now)),
-            ..life.report()
-        },
-        invited_at,
-    };
+    let mut call = Call::new(life, names, local, ssrcs, link, others, &answer, times);
     call.apply(&answer);
     let end = call.run(life, events).await;
     call.link.close().await;
     call.snapshot(life, Instant::now());
     life.update(|report| report.connected = false);
     end
+}
+
+/// When the call began, and how long its steps took.
+#[derive(Debug, Clone, Copy)]
+struct Times {
+    invited_at: Instant,
+    latencies: Latencies,
+}
+
+impl Times {
+    fn new(invited_at: Instant) -> Times {
+        let latencies = Latencies::default();
+        Times {
+            invited_at,
+            latencies,
+        }
+    }
+
+    /// Milliseconds since the invite.
+    fn ms(&self, at: Instant) -> f64 {
+        at.saturating_duration_since(self.invited_at).as_secs_f64() * 1000.0
+    }
 }
 
 fn local_description(life: &Life, peer: &Peer) -> Local {
@@ -102,11 +124,16 @@ fn local_description(life: &Life, peer: &Peer) -> Local {
         session_id: u64::from(rand::random::<u32>()),
         stream_id: life.stream_id.clone(),
         audio_track: publish.audio.then(|| life.audio_track.clone()),
-        video_track: publish.video.then(|| life.video_track.clone()),
+        video_track: publish.video.map(|_| life.video_track.clone()),
+        terms: Terms {
+            rids: life.rids(),
+            transport_cc: life.config.checks != Checks::Light,
+            rtx: true,
+        },
     }
 }
 
-fn publisher(life: &Life, answer: &Remote, ssrcs: Ssrcs, now: Instant) -> Publisher {
+fn publisher(life: &mut Life, answer: &Remote, ssrcs: Ssrcs, now: Instant) -> Publisher {
     let parameters = |mid: &str, codec: &str| {
         let media = answer
             .media
@@ -119,9 +146,14 @@ fn publisher(life: &Life, answer: &Remote, ssrcs: Ssrcs, now: Instant) -> Publis
             extensions,
         })
     };
-    let video = parameters("1", "VP8").filter(|_| life.config.publish.video);
-    let audio = parameters("0", "opus").filter(|_| life.config.publish.audio);
-    let mut publisher = Publisher::new(life.config.clips.clone(), ssrcs, video, audio, now);
+    let publish = life.config.publish;
+    let video = parameters("1", "VP8").zip(publish.video);
+    let audio = parameters("0", "opus").filter(|_| publish.audio);
+    let clips = life.config.clips.clone();
+    let mut publisher = Publisher::from_rng(&mut life.rng, clips, ssrcs, video, audio, now);
+    if publish.video.is_some() || publish.audio {
+        publisher.announce(life.device.user_id(), life.device.device_id());
+    }
     for kind in [Kind::Audio, Kind::Video] {
         if life.wishes.muted(kind) {
             publisher.set_muted(kind, true);
@@ -139,7 +171,7 @@ async fn invite(
 ) -> Result<(), String> {
     life.update(|report| report.invites += 1);
     let offer = json!({
-        "offer": {"type": "offer", "sdp": local.offer(ssrcs.audio)},
+        "offer": {"type": "offer", "sdp": local.offer(&ssrcs)},
         "lifetime": 60_000,
         "invitee": life.config.focus.user_id,
         "capabilities": {"m.call.transferee": false, "m.call.dtmf": false},
@@ -278,27 +310,97 @@ struct Call {
     /// The latest `track_subscription`, so that the same is not said twice.
     subscribed: String,
     report: Report,
-    invited_at: Instant,
+    times: Times,
+    /// Media is looked at in full: always, or until a light participant has seen what starts.
+    in_full: bool,
+    look_until: Instant,
+    due: Due,
+}
+
+/// When something is to be done next. One timer serves a participant.
+#[derive(Debug, Clone, Copy)]
+struct Due {
+    feedback: Instant,
+    snapshot: Instant,
+    sender_reports: Instant,
+}
+
+impl Due {
+    fn next(&self) -> Instant {
+        self.feedback.min(self.snapshot).min(self.sender_reports)
+    }
 }
 
 impl Call {
+    #[allow(clippy::too_many_arguments)]
+    fn new(
+        life: &mut Life,
+        names: Names,
+        local: Local,
+        ssrcs: Ssrcs,
+        link: Link,
+        others: Metadata,
+        answer: &Remote,
+        mut times: Times,
+    ) -> Call {
+        let (up, now) = (link.up(), Instant::now());
+        times.latencies = Latencies {
+            join_ms: life.report().latencies.join_ms,
+            ice_ms: Some(times.ms(up.ice_at)),
+            connected_ms: Some(times.ms(up.dtls_at)),
+            channel_ms: up.channel_at.map(|at| times.ms(at)),
+            ..times.latencies
+        };
+        // Thousands of participants that join together should not all wake up together ever after.
+        let phase = Duration::from_millis(rand::Rng::random_range(&mut life.rng, 0..1000));
+        let checks = Inspection {
+            decode: life.config.checks.decode(),
+            feedback: life.config.transport_feedback,
+        };
+        let receiver = Receiver::new(
+            life.decoder.clone(),
+            life.config.clips.clone(),
+            ssrcs.audio,
+            now,
+        )
+        .inspecting(checks);
+        Call {
+            names,
+            local,
+            publisher: publisher(life, answer, ssrcs, now),
+            receiver,
+            link,
+            others,
+            subscribed: String::new(),
+            report: Report {
+                connected_after_ms: times.latencies.connected_ms.map(|ms| ms as u64),
+                ..life.report()
+            },
+            times,
+            in_full: true,
+            look_until: now + LOOK_MAX,
+            due: Due {
+                feedback: now + FEEDBACK_EVERY,
+                snapshot: now,
+                sender_reports: now + phase,
+            },
+        }
+    }
+
     async fn run(&mut self, life: &mut Life, mut events: mpsc::Receiver<Event>) -> End {
-        let mut feedback = tokio::time::interval(FEEDBACK_EVERY);
-        let mut snapshot = tokio::time::interval(SNAPSHOT_EVERY);
-        let mut sender_reports = tokio::time::interval(SENDER_REPORT_EVERY);
+        let mut batch = Vec::with_capacity(EVENTS_AT_ONCE);
         self.subscribe(&life.wishes).await;
         loop {
             let now = Instant::now();
             while let Some(packet) = self.publisher.poll_packet(now) {
                 self.link.send_rtp(&packet).await;
             }
-            let next = self
-                .publisher
-                .poll_timeout()
-                .unwrap_or(now + FEEDBACK_EVERY);
+            self.handle_timeout(life, now).await;
+            let publisher = self.publisher.poll_timeout();
+            let next = publisher.map_or(self.due.next(), |due| due.min(self.due.next()));
             tokio::select! {
-                event = events.recv() => {
-                    if let Some(reason) = self.handle_event(life, event).await {
+                count = events.recv_many(&mut batch, EVENTS_AT_ONCE) => {
+                    if let Some(reason) = self.handle_events(life, count, &mut batch).await {
                         hang_up(life, &mut self.names, "ice_failed").await;
                         return End::Ended(reason);
                     }
@@ -319,31 +421,89 @@ impl Call {
                     }
                     Some(command) => self.handle_command(life, command).await,
                 },
-                _ = feedback.tick() => {
-                    let packets = self.receiver.poll_feedback(Instant::now());
-                    self.link.send_rtcp(&packets).await;
+                () = tokio::time::sleep_until(next.into()) => {
+                    HEALTH.late(Late::Timer, next.elapsed());
                 }
-                _ = sender_reports.tick() => {
-                    for report in self.publisher.sender_reports(Instant::now()) {
-                        self.link.send_rtcp(&[Box::new(report)]).await;
-                    }
-                }
-                _ = snapshot.tick() => self.snapshot(life, Instant::now()),
-                () = tokio::time::sleep_until(next.into()) => {}
             }
         }
     }
 
+    /// Does what is due.
+    async fn handle_timeout(&mut self, life: &mut Life, now: Instant) {
+        if self.due.feedback <= now {
+            let packets = self.receiver.poll_feedback(now);
+            self.link.send_rtcp(&packets).await;
+            let every = if self.in_full && self.receiver.is_receiving() {
+                FEEDBACK_EVERY
+            } else {
+                IDLE_EVERY
+            };
+            self.due.feedback = now + every;
+        }
+        if self.due.sender_reports <= now {
+            for report in self.publisher.sender_reports(now) {
+                self.link.send_rtcp(&[Box::new(report)]).await;
+            }
+            self.due.sender_reports = now + SENDER_REPORT_EVERY;
+        }
+        if self.due.snapshot <= now {
+            self.snapshot(life, now);
+            let light = life.config.checks == Checks::Light;
+            self.due.snapshot = now + if light { IDLE_EVERY } else { SNAPSHOT_EVERY };
+            let seen = self.receiver.has_started() || now >= self.look_until;
+            if light && self.in_full && seen {
+                self.sample();
+            }
+        }
+    }
+
+    /// A light participant has seen how its streams start: from here on it looks at samples.
+    fn sample(&mut self) {
+        self.in_full = false;
+        match self.link.sample(SAMPLE_ONE_IN) {
+            Ok(()) => self.receiver.sample(),
+            Err(error) => self.report.errors.push(format!(
+                "the kernel takes no socket filter, everything is looked at: {error}"
+            )),
+        }
+    }
+
+    async fn handle_events(
+        &mut self,
+        life: &Life,
+        count: usize,
+        batch: &mut Vec<Event>,
+    ) -> Option<String> {
+        if count == 0 {
+            return Some("the transport ended".into());
+        }
+        if !self.receiver.is_receiving() {
+            // Who was idle looks after losses again.
+            self.due.feedback = self.due.feedback.min(Instant::now() + FEEDBACK_EVERY);
+        }
+        for event in batch.drain(..) {
+            if let Some(reason) = self.handle_event(life, event).await {
+                return Some(reason);
+            }
+        }
+        None
+    }
+
     /// Gives a reason when the transport is gone.
-    async fn handle_event(&mut self, life: &Life, event: Option<Event>) -> Option<String> {
+    async fn handle_event(&mut self, life: &Life, event: Event) -> Option<String> {
         match event {
-            Some(Event::Rtp(packet, at)) => self.receiver.handle_rtp(&packet, at),
-            Some(Event::Rtcp(packets)) => packets
+            Event::Rtp(packet, at) => match &life.config.tamper {
+                None => self.receiver.handle_rtp(&packet, at),
+                Some(tamper) => tamper
+                    .apply(packet)
+                    .iter()
+                    .for_each(|packet| self.receiver.handle_rtp(packet, at)),
+            },
+            Event::Rtcp(packets) => packets
                 .iter()
                 .for_each(|packet| self.handle_rtcp(packet.as_any())),
-            Some(Event::Text(text)) => self.handle_text(life, &text).await,
-            Some(Event::Closed(reason)) => return Some(reason),
-            None => return Some("the transport ended".into()),
+            Event::Text(text) => self.handle_text(life, &text).await,
+            Event::Closed(reason) => return Some(reason),
         }
         None
     }
@@ -365,8 +525,9 @@ impl Call {
             self.report.transport_feedbacks += 1;
         } else if packet.is::<rtcp::receiver_report::ReceiverReport>() {
             self.report.receiver_reports += 1;
-        } else if packet.is::<rtcp::sender_report::SenderReport>() {
+        } else if let Some(report) = packet.downcast_ref::<rtcp::sender_report::SenderReport>() {
             self.report.sender_reports += 1;
+            self.receiver.handle_sender_report(report);
         }
     }
 
@@ -397,8 +558,12 @@ impl Call {
                         .await;
                 }
             }
-            Some(FromFocus::Other(value)) if value["type"] == "org.matrix.msc3898.error" => {
-                self.report.errors.push(value["content"].to_string());
+            Some(FromFocus::Other(value)) => {
+                if value["type"] == "org.matrix.msc3898.error" {
+                    self.report.errors.push(value["content"].to_string());
+                }
+                let estimate = value["content"]["estimate_bps"].as_u64();
+                self.report.estimate_bps = estimate.or(self.report.estimate_bps);
             }
             _ => {}
         }
@@ -448,29 +613,37 @@ impl Call {
         self.set_owners();
         let ids = |media: &RemoteMedia| (media.rids_received.len(), media.mid.clone());
         // An m-line with simulcast in the answer must have it in every later offer (or browsers pause layers).
+        let own = self.local.terms.rids.len();
+        let simulcast = self.local.video_track.is_some() && own > 1;
         let lost = remote
             .media
             .iter()
             .map(ids)
-            .find(|(rids, mid)| mid == "1" && *rids != 3 && self.local.video_track.is_some());
+            .find(|(rids, mid)| mid == "1" && *rids != own && simulcast);
         if let Some((rids, _)) = lost {
             self.report.errors.push(format!(
-                "a description with {rids} instead of 3 rids for the simulcast m-line"
+                "a description with {rids} instead of {own} rids for the simulcast m-line"
             ));
         }
     }
 
     fn snapshot(&mut self, life: &Life, now: Instant) {
-        self.report.connected = true;
-        self.report.sent = self.publisher.sent();
-        self.report.streams = self.receiver.report(now);
-        self.report.unbound_packets = self.receiver.unbound_packets();
-        let first = self.receiver.first_picture_at();
-        self.report.first_frame_after_ms = first.map(|at| ms_between(self.invited_at, at));
-        life.update(|report| *report = self.report.clone());
+        let (receiver, times) = (&self.receiver, &mut self.times);
+        let since = times.invited_at;
+        let ms = |at: Instant| at.saturating_duration_since(since).as_secs_f64() * 1000.0;
+        let latencies = &mut times.latencies;
+        latencies.first_packet_ms = receiver.first_packet_at().map(ms);
+        latencies.first_frame_ms = receiver.first_frame_at().map(ms);
+        latencies.first_picture_ms = receiver.first_picture_at().map(ms);
+        let report = &mut self.report;
+        report.connected = true;
+        report.latencies = *latencies;
+        report.first_frame_after_ms = latencies.first_picture_ms.map(|ms| ms as u64);
+        report.sent = self.publisher.sent();
+        report.streams = receiver.report(now, since);
+        report.unbound_packets = receiver.unbound_packets();
+        report.transport = self.link.report();
+        report.transport.feedbacks_sent = receiver.feedbacks_sent();
+        life.publish(report);
     }
-}
-
-fn ms_between(from: Instant, to: Instant) -> u64 {
-    to.saturating_duration_since(from).as_millis() as u64
 }

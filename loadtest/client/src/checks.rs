@@ -11,22 +11,70 @@ use crate::report::{Violation, ViolationCount};
 
 /// Broken rules, each kind once.
 #[derive(Debug, Clone, Default)]
-pub struct Violations(BTreeMap<Violation, (u64, String)>);
+pub struct Violations {
+    broken: BTreeMap<Violation, Broken>,
+    now: Option<Instant>,
+}
+
+#[derive(Debug, Clone)]
+struct Broken {
+    count: u64,
+    first: String,
+    first_at: Option<Instant>,
+    last_at: Option<Instant>,
+}
 
 impl Violations {
+    /// What is added from here on happens at this time.
+    pub fn at(&mut self, now: Instant) {
+        self.now = Some(now);
+    }
+
     /// Counts one; `describe` is called for the first of its kind only.
     pub fn add(&mut self, violation: Violation, describe: impl FnOnce() -> String) {
-        self.0.entry(violation).or_insert_with(|| (0, describe())).0 += 1;
+        let now = self.now;
+        let broken = self.broken.entry(violation).or_insert_with(|| Broken {
+            count: 0,
+            first: describe(),
+            first_at: now,
+            last_at: now,
+        });
+        broken.count += 1;
+        broken.last_at = now;
+    }
+
+    /// Whether no rule was broken.
+    pub fn is_empty(&self) -> bool {
+        self.broken.is_empty()
+    }
+
+    /// These and others together, each kind once.
+    pub fn merged(&self, others: &Violations) -> Vec<ViolationCount> {
+        let mut all = self.clone();
+        for (violation, other) in &others.broken {
+            let Some(own) = all.broken.get_mut(violation) else {
+                all.broken.insert(*violation, other.clone());
+                continue;
+            };
+            own.count += other.count;
+            own.last_at = own.last_at.max(other.last_at);
+            if other.first_at < own.first_at {
+                (own.first, own.first_at) = (other.first.clone(), other.first_at);
+            }
+        }
+        all.counts()
     }
 
     /// All of them, in a fixed order.
     pub fn counts(&self) -> Vec<ViolationCount> {
-        let count = |(violation, (count, first)): (&Violation, &(u64, String))| ViolationCount {
+        let count = |(violation, broken): (&Violation, &Broken)| ViolationCount {
             violation: *violation,
-            count: *count,
-            first: first.clone(),
+            count: broken.count,
+            first: broken.first.clone(),
+            first_at_ms: broken.first_at.map_or(0, crate::clock::unix_ms_of),
+            last_at_ms: broken.last_at.map_or(0, crate::clock::unix_ms_of),
         };
-        self.0.iter().map(count).collect()
+        self.broken.iter().map(count).collect()
     }
 }
 
@@ -41,6 +89,22 @@ pub enum Arrival {
     Duplicate,
 }
 
+/// What a retransmission is, compared with what is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repair {
+    /// Fills a hole, or comes before its original and all that follows.
+    Useful(Arrival),
+    /// The packet is there with this content, was given up, or is too old to tell.
+    TooLate,
+    /// The packet is there with another content.
+    Differs {
+        /// It had been missing before it came.
+        was_missing: bool,
+    },
+    /// Its time does not lie between those of the packets around it, or its number is far from any that was sent.
+    OutOfPlace,
+}
+
 /// A hole is given up for lost after this long: a retransmission that comes later is of no use to a call.
 const LOST_AFTER: Duration = Duration::from_millis(600);
 /// Reordering on the way is no loss: the first NACK waits this long, each further one twice that.
@@ -50,19 +114,60 @@ const NACKS_MAX: u8 = 4;
 const REMEMBERED: usize = 1024;
 /// No sender that loses packets in a network makes a hole like this.
 const JUMP: u64 = 3000;
+/// A retransmission may come before its original, but only by the packets of a few frames.
+const AHEAD_MAX: u64 = 250;
+/// How far around a hole its neighbours are looked for.
+const NEIGHBOURS: u64 = 64;
 
 /// Follows the sequence numbers of one stream.
 #[derive(Debug, Default)]
 pub struct Sequence {
     highest: Option<u64>,
     missing: BTreeMap<u64, Missing>,
-    recent: VecDeque<(u64, u64)>,
+    recent: Recent,
     /// Numbers that never came.
     pub lost: u64,
     /// Packets that came after a later one.
     pub reordered: u64,
     /// Packets that came twice.
     pub duplicates: u64,
+}
+
+/// What was received lately, by number.
+#[derive(Debug, Default)]
+struct Recent(VecDeque<Option<Entry>>);
+
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    number: u64,
+    digest: u64,
+    timestamp: u32,
+    was_missing: bool,
+}
+
+impl Recent {
+    fn insert(&mut self, entry: Entry) {
+        if self.0.is_empty() {
+            self.0.resize(REMEMBERED, None);
+        }
+        self.0[entry.number as usize % REMEMBERED] = Some(entry);
+    }
+
+    fn get(&self, number: u64) -> Option<&Entry> {
+        let entry = self.0.get(number as usize % REMEMBERED)?.as_ref()?;
+        (entry.number == number).then_some(entry)
+    }
+
+    /// Whether a packet of this time may lie between those around the number.
+    fn fits(&self, number: u64, timestamp: u32) -> bool {
+        let before = (number.saturating_sub(NEIGHBOURS)..number)
+            .rev()
+            .find_map(|n| self.get(n));
+        let after = (number + 1..=number + NEIGHBOURS).find_map(|n| self.get(n));
+        let not_before = |early: u32, late: u32| late.wrapping_sub(early) as i32 >= 0;
+        before.is_none_or(|before| not_before(before.timestamp, timestamp))
+            && after.is_none_or(|after| not_before(timestamp, after.timestamp))
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -85,7 +190,7 @@ impl Sequence {
             // One roll-over of head room, so that a packet from before the first one has a number too.
             let extended = (1 << 16) | u64::from(number);
             self.highest = Some(extended);
-            self.remember(extended, packet);
+            self.remember(extended, packet, false);
             return Arrival::Newest(extended);
         };
         let distance = number.wrapping_sub(highest as u16) as i16;
@@ -109,17 +214,17 @@ impl Sequence {
             );
             self.lost += (extended - highest - 1).saturating_sub(REMEMBERED as u64);
             self.highest = Some(extended);
-            self.remember(extended, packet);
+            self.remember(extended, packet, false);
             return Arrival::Newest(extended);
         }
         if self.missing.remove(&extended).is_some() {
             self.reordered += 1;
-            self.remember(extended, packet);
+            self.remember(extended, packet, true);
             return Arrival::Late(extended);
         }
         self.duplicates += 1;
-        let known = self.recent.iter().find(|(number, _)| *number == extended);
-        if known.is_some_and(|(_, digest)| *digest != digest_of(packet)) {
+        let known = self.recent.get(extended);
+        if known.is_some_and(|entry| entry.digest != digest_of(packet)) {
             violations.add(Violation::NumberUsedTwice, || {
                 format!("number {number} with another content")
             });
@@ -127,9 +232,38 @@ impl Sequence {
         Arrival::Duplicate
     }
 
+    /// Sorts in a packet that was sent again on the RTX stream.
+    pub fn repair(&mut self, original: &Packet, now: Instant) -> Repair {
+        let Some(highest) = self.highest else {
+            return Repair::TooLate;
+        };
+        let number = original.header.sequence_number;
+        let distance = number.wrapping_sub(highest as u16) as i16;
+        let extended = highest.wrapping_add_signed(i64::from(distance));
+        if let Some(entry) = self.recent.get(extended) {
+            return match entry.digest == digest_of(original) {
+                true => Repair::TooLate,
+                false => Repair::Differs {
+                    was_missing: entry.was_missing,
+                },
+            };
+        }
+        let is_missing = self.missing.contains_key(&extended);
+        if !is_missing && extended < highest {
+            return Repair::TooLate;
+        }
+        let timestamp = original.header.timestamp;
+        if extended > highest + AHEAD_MAX || !self.recent.fits(extended, timestamp) {
+            return Repair::OutOfPlace;
+        }
+        // It is in order, so sorting it in breaks no rule.
+        let mut violations = Violations::default();
+        Repair::Useful(self.handle(original, &mut violations, now))
+    }
+
     /// Another stream takes the place of this one: its numbers have nothing to do with those before.
     pub fn restart(&mut self) {
-        (self.highest, self.missing, self.recent) = (None, BTreeMap::new(), VecDeque::new());
+        (self.highest, self.missing, self.recent) = (None, BTreeMap::new(), Recent::default());
     }
 
     /// Numbers to ask for again now.
@@ -157,11 +291,13 @@ impl Sequence {
         self.highest
     }
 
-    fn remember(&mut self, extended: u64, packet: &Packet) {
-        self.recent.push_back((extended, digest_of(packet)));
-        if self.recent.len() > REMEMBERED {
-            self.recent.pop_front();
-        }
+    fn remember(&mut self, number: u64, packet: &Packet, was_missing: bool) {
+        self.recent.insert(Entry {
+            number,
+            digest: digest_of(packet),
+            timestamp: packet.header.timestamp,
+            was_missing,
+        });
     }
 }
 
@@ -201,6 +337,11 @@ const DRIFT_MAX_US: i64 = 500_000;
 const BEHIND_MAX: Duration = Duration::from_secs(5);
 
 impl Timeline {
+    /// The time of the newest packet.
+    pub fn last(&self) -> Option<u32> {
+        self.last.map(|stamp| stamp.timestamp)
+    }
+
     /// Compares the time of the newest packet with the last one's.
     pub fn handle(
         &mut self,
@@ -252,16 +393,20 @@ pub struct Allowed {
     pub mid: String,
     /// The payload types that were answered.
     pub payload_types: Vec<u8>,
+    /// The payload type of retransmissions, where they were answered.
+    pub rtx_payload_type: Option<u8>,
     /// The extension ids that were answered.
     pub extensions: Vec<u8>,
     /// Which of them is the mid.
     pub mid_extension: Option<u8>,
     /// Which of them is the rid.
     pub rid_extension: Option<u8>,
+    /// Which of them is the transport-wide number.
+    pub transport_extension: Option<u8>,
 }
 
 impl Allowed {
-    /// Checks the header of one packet.
+    /// Checks the header of one media packet.
     pub fn check(&self, packet: &Packet, violations: &mut Violations) {
         let header = &packet.header;
         if !self.payload_types.contains(&header.payload_type) {
@@ -269,7 +414,12 @@ impl Allowed {
                 format!("payload type {}", header.payload_type)
             });
         }
-        for extension in &header.extensions {
+        self.check_extensions(packet, violations);
+    }
+
+    /// Checks the header extensions of any packet.
+    pub fn check_extensions(&self, packet: &Packet, violations: &mut Violations) {
+        for extension in &packet.header.extensions {
             let id = extension.id;
             let foreign_mid =
                 self.mid_extension == Some(id) && extension.payload != self.mid.as_bytes();
@@ -374,6 +524,50 @@ mod tests {
     }
 
     #[test]
+    fn a_retransmission_repeats_what_is_missing_and_nothing_else() {
+        let (mut sequence, mut violations, now) =
+            (Sequence::default(), Violations::default(), Instant::now());
+        let timed = |number: u16, payload| {
+            let mut packet = packet(number, payload);
+            packet.header.timestamp = u32::from(number) * 3000;
+            packet
+        };
+        assert_eq!(
+            sequence.repair(&timed(9, b"x"), now),
+            Repair::TooLate,
+            "nothing is there"
+        );
+        for number in [10, 11, 14] {
+            sequence.handle(&timed(number, b"x"), &mut violations, now);
+        }
+        assert_eq!(sequence.repair(&timed(11, b"x"), now), Repair::TooLate);
+        let differs = |was_missing| Repair::Differs { was_missing };
+        assert_eq!(sequence.repair(&timed(11, b"y"), now), differs(false));
+        let mut misplaced = timed(13, b"x");
+        misplaced.header.sequence_number = 12;
+        misplaced.header.timestamp = 15 * 3000;
+        assert_eq!(sequence.repair(&misplaced, now), Repair::OutOfPlace);
+        let base = 1 << 16;
+        let late = |number| Repair::Useful(Arrival::Late(base + number));
+        assert_eq!(sequence.repair(&timed(12, b"x"), now), late(12));
+        assert_eq!(sequence.repair(&timed(12, b"y"), now), differs(true));
+        let newest = Repair::Useful(Arrival::Newest(base + 15));
+        assert_eq!(
+            sequence.repair(&timed(15, b"x"), now),
+            newest,
+            "faster than the original"
+        );
+        assert_eq!(sequence.repair(&timed(1015, b"x"), now), Repair::OutOfPlace);
+        sequence.handle_timeout(now + LOST_AFTER);
+        assert_eq!(
+            sequence.repair(&timed(13, b"x"), now),
+            Repair::TooLate,
+            "given up"
+        );
+        assert!(violations.is_empty());
+    }
+
+    #[test]
     fn catches_a_sequence_jump() {
         let (mut sequence, mut violations, now) =
             (Sequence::default(), Violations::default(), Instant::now());
@@ -435,6 +629,7 @@ mod tests {
             extensions: vec![4, 10],
             mid_extension: Some(4),
             rid_extension: Some(10),
+            ..Allowed::default()
         };
         let check = |id, value: &'static [u8], payload_type| {
             let (mut violations, mut packet) = (Violations::default(), packet(1, b"x"));

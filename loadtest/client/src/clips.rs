@@ -4,6 +4,9 @@ use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 
+use crate::catalogue::Catalogue;
+use crate::participant::Camera;
+
 /// Frames of one loop of the video clips.
 pub const CLIP_FRAMES: u16 = 150;
 
@@ -14,6 +17,7 @@ pub struct Clips {
     pub layers: Arc<[Layer]>,
     /// 20 ms each.
     pub audio: Arc<[AudioPacket]>,
+    catalogue: Arc<Catalogue>,
 }
 
 /// One simulcast layer.
@@ -49,8 +53,8 @@ macro_rules! committed {
 impl Clips {
     /// The clips of this repository, parsed once.
     pub fn committed() -> Clips {
-        static CLIPS: LazyLock<Clips> = LazyLock::new(|| Clips {
-            layers: Arc::new([
+        static CLIPS: LazyLock<Clips> = LazyLock::new(|| {
+            let layers = [
                 layer(
                     "f",
                     committed!("video-f-rare.ivf"),
@@ -66,10 +70,27 @@ impl Clips {
                     committed!("video-q-rare.ivf"),
                     committed!("video-q-often.ivf"),
                 ),
-            ]),
-            audio: audio(committed!("audio.opus20")).into(),
+            ];
+            let audio = audio(committed!("audio.opus20"));
+            Clips {
+                catalogue: Arc::new(Catalogue::new(&layers, &audio)),
+                layers: Arc::new(layers),
+                audio: audio.into(),
+            }
         });
         CLIPS.clone()
+    }
+
+    /// What the frames and packets are recognised by.
+    pub fn catalogue(&self) -> &Catalogue {
+        &self.catalogue
+    }
+
+    /// The largest layer that is sent.
+    pub(crate) fn largest(&self, camera: &Camera) -> Option<&Layer> {
+        let sent = self.layers.iter().zip(camera.layers);
+        sent.into_iter()
+            .find_map(|(layer, rate)| rate.map(|_| layer))
     }
 }
 

@@ -34,21 +34,24 @@ pub struct Assembler {
     buffer: BTreeMap<u64, Part>,
     next: Option<u64>,
     current: Option<Partial>,
-    last: Option<Numbers>,
+    last: Option<Descriptor>,
     /// Something was missing since the last frame that was given out.
     loss: bool,
+    /// Packets that were given up since the last frame whose numbers were seen. Each may have been a frame of its own.
+    given_up: u64,
     started: bool,
     waiting: bool,
     /// Frames that could not be used.
     pub broken: u64,
 }
 
-#[derive(Debug)]
+/// A packet; one without payload has no time either.
+#[derive(Debug, Default)]
 struct Part {
     payload: Bytes,
     marker: bool,
     timestamp: u32,
-    arrived: Instant,
+    arrived: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -58,11 +61,6 @@ struct Partial {
     descriptor: Descriptor,
     /// Its first packet is there.
     whole: bool,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Numbers {
-    descriptor: Descriptor,
 }
 
 impl Assembler {
@@ -83,15 +81,20 @@ impl Assembler {
             return;
         }
         if self.buffer.len() < BUFFERED_MAX {
-            self.buffer.insert(
-                number,
-                Part {
-                    payload,
-                    marker,
-                    timestamp,
-                    arrived: now,
-                },
-            );
+            let part = Part {
+                payload,
+                marker,
+                timestamp,
+                arrived: Some(now),
+            };
+            self.buffer.insert(number, part);
+        }
+    }
+
+    /// Takes the extended sequence number of a packet that carries nothing.
+    pub fn handle_padding(&mut self, number: u64) {
+        if self.next.is_some_and(|next| number >= next) && self.buffer.len() < BUFFERED_MAX {
+            self.buffer.insert(number, Part::default());
         }
     }
 
@@ -108,23 +111,22 @@ impl Assembler {
         self.waiting || !self.started
     }
 
-    /// Skips to the next keyframe, because the decoder could not keep up or refused a frame.
-    pub fn skip_to_keyframe(&mut self) {
-        self.waiting = true;
-    }
-
     /// The next frame in order, until `None`.
     pub fn poll(&mut self, violations: &mut Violations, now: Instant) -> Option<Frame> {
         loop {
             let (&number, part) = self.buffer.first_key_value()?;
             if Some(number) != self.next {
-                if now.saturating_duration_since(part.arrived) < WAIT {
+                let waited = part.arrived.map(|at| now.saturating_duration_since(at));
+                if waited.is_some_and(|waited| waited < WAIT) {
                     return None;
                 }
                 self.give_up_to(number);
             }
             let part = self.buffer.remove(&number)?;
             self.next = Some(number + 1);
+            if part.arrived.is_none() {
+                continue;
+            }
             if let Some(frame) = self.append(part, violations) {
                 return Some(frame);
             }
@@ -132,7 +134,7 @@ impl Assembler {
     }
 
     fn give_up_to(&mut self, number: u64) {
-        self.next = Some(number);
+        self.given_up += number - self.next.replace(number).unwrap_or(number);
         self.current = None;
         (self.loss, self.waiting) = (true, true);
         self.broken += 1;
@@ -143,6 +145,10 @@ impl Assembler {
             violations.add(Violation::DescriptorInvalid, || {
                 format!("{:02x?}", &part.payload[..part.payload.len().min(8)])
             });
+            // Whatever it was to be, it is not there.
+            self.given_up += 1;
+            (self.loss, self.waiting, self.current) = (true, true, None);
+            self.broken += 1;
             return None;
         };
         let first = descriptor.start_of_partition && descriptor.partition == 0;
@@ -152,11 +158,20 @@ impl Assembler {
                 .as_ref()
                 .is_none_or(|current| current.timestamp != part.timestamp)
         {
-            // The frame before had no marker: its end was lost, or the focus says so by a hole in the numbers.
-            if self.current.take().is_some() {
+            // A hole in the numbers would have ended the frame before.
+            if let Some(cut) = self.current.take() {
+                violations.add(Violation::FrameIncomplete, || {
+                    format!("no end of the frame at time {}", cut.timestamp)
+                });
                 (self.loss, self.waiting) = (true, true);
                 self.broken += 1;
+            } else if !first && !self.loss && self.started {
+                violations.add(Violation::FrameIncomplete, || {
+                    format!("no beginning of the frame at time {}", part.timestamp)
+                });
             }
+            let keyframe = first.then(|| is_keyframe(data));
+            self.check(&descriptor, keyframe, violations);
             self.current = Some(Partial {
                 data: Vec::new(),
                 timestamp: part.timestamp,
@@ -196,7 +211,6 @@ impl Assembler {
             }
         }
         let after_loss = std::mem::take(&mut self.loss);
-        self.check(&partial.descriptor, keyframe, after_loss, violations);
         if !partial.whole || self.waiting && !keyframe {
             self.broken += 1;
             self.loss = true;
@@ -211,17 +225,13 @@ impl Assembler {
         })
     }
 
-    fn check(
-        &mut self,
-        now: &Descriptor,
-        keyframe: bool,
-        after_loss: bool,
-        violations: &mut Violations,
-    ) {
-        let before = self.last.replace(Numbers { descriptor: *now });
-        let Some(Numbers { descriptor: before }) = before.filter(|_| !after_loss) else {
-            return;
-        };
+    /// Holds a frame's descriptor against that of the frame before. `keyframe` is `None` if its first packet is not there.
+    ///
+    /// Where packets were given up, frames may have been among them, at most one for each.
+    fn check(&mut self, now: &Descriptor, keyframe: Option<bool>, violations: &mut Violations) {
+        let before = self.last.replace(*now);
+        let given_up = std::mem::take(&mut self.given_up);
+        let Some(before) = before else { return };
         match (before.picture_id, now.picture_id) {
             (Some(old), Some(new)) if old.wide != new.wide => {
                 violations.add(Violation::PictureIdWidth, || {
@@ -230,9 +240,11 @@ impl Assembler {
             }
             (Some(old), Some(new)) => {
                 let mask = if old.wide { 0x7fff } else { 0x7f };
-                if (old.value + 1) & mask != new.value {
+                let step = u64::from(new.value.wrapping_sub(old.value) & mask);
+                // The rest of a frame whose beginning was given up is of the frame before.
+                if step > 1 + given_up || step == 0 && given_up == 0 {
                     violations.add(Violation::PictureIdGap, || {
-                        format!("{} after {}", new.value, old.value)
+                        format!("{} after {}, {given_up} packets lost", new.value, old.value)
                     });
                 }
             }
@@ -243,16 +255,19 @@ impl Assembler {
         }
         if let (Some(old), Some(new)) = (before.tl0_index, now.tl0_index) {
             let base_layer = now.temporal.is_none_or(|(tid, _)| tid == 0);
-            let expected = if base_layer { old.wrapping_add(1) } else { old };
-            if new != expected {
-                violations.add(Violation::Tl0Gap, || format!("{new} after {old}"));
+            let step = u64::from(new.wrapping_sub(old));
+            let expected = u64::from(base_layer);
+            if step > expected + given_up || step < expected && given_up == 0 {
+                violations.add(Violation::Tl0Gap, || {
+                    format!("{new} after {old}, {given_up} packets lost")
+                });
             }
         }
         if let (Some(old), Some(new)) = (before.key_index, now.key_index) {
-            let step = new.wrapping_sub(old) & 0x1f;
-            if step > u8::from(keyframe) {
+            let step = u64::from(new.wrapping_sub(old) & 0x1f);
+            if step > u64::from(keyframe != Some(false)) + given_up {
                 violations.add(Violation::KeyIndexGap, || {
-                    format!("{new} after {old}, keyframe: {keyframe}")
+                    format!("{new} after {old}, keyframe: {keyframe:?}, {given_up} packets lost")
                 });
             }
         }
@@ -459,6 +474,55 @@ mod tests {
             second(|descriptor| descriptor.key_index = Some(7), KEY),
             [Violation::KeyIndexGap]
         );
+    }
+
+    #[test]
+    fn a_hole_explains_as_many_frames_as_it_has_packets_and_no_more() {
+        for (lost, broken) in [
+            (1, vec![]),
+            (0, vec![Violation::PictureIdGap, Violation::Tl0Gap]),
+        ] {
+            let (mut source, mut sink) = (Source::new(), Sink::new());
+            sink.take(source.frame(KEY), 0);
+            // Two frames of one packet each, of which the focus says that one was sent.
+            source.frame(&INTER[..2]);
+            source.frame(&INTER[..2]);
+            source.number -= 1 - lost;
+            sink.take(source.frame(KEY), 33);
+            sink.take(source.frame(INTER), 600);
+            assert_eq!(sink.broken(), broken, "{lost}");
+        }
+    }
+
+    #[test]
+    fn catches_frames_without_an_end_or_a_beginning_where_no_number_is_missing() {
+        let (mut source, mut sink) = (Source::new(), Sink::new());
+        sink.take(source.frame(KEY), 0);
+        let mut cut = source.frame(INTER);
+        cut.pop();
+        source.number -= 1;
+        sink.take(cut, 33);
+        sink.take(source.frame(INTER), 66);
+        assert_eq!(sink.broken(), [Violation::FrameIncomplete]);
+        let (mut source, mut sink) = (Source::new(), Sink::new());
+        sink.take(source.frame(KEY), 0);
+        let mut cut = source.frame(INTER);
+        cut.remove(0);
+        for part in &mut cut {
+            part.0 -= 1;
+        }
+        sink.take(cut, 33);
+        assert_eq!(sink.broken(), [Violation::FrameIncomplete]);
+    }
+
+    #[test]
+    fn padding_is_no_hole() {
+        let (mut source, mut sink) = (Source::new(), Sink::new());
+        sink.take(source.frame(KEY), 0);
+        source.number += 1;
+        sink.assembler.handle_padding(source.number);
+        assert_eq!(sink.take(source.frame(INTER), 33).len(), 1);
+        assert_eq!(sink.broken(), []);
     }
 
     #[test]

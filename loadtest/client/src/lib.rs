@@ -14,12 +14,18 @@
 //! Every module can be used alone: a test that wants to send something hostile takes [`matrix`] and [`peer`] and leaves the rest.
 
 mod call;
+pub mod catalogue;
 pub mod channel;
 pub mod checks;
 pub mod clips;
+mod clock;
 pub mod decode;
 pub mod frames;
+pub mod health;
+pub mod histogram;
+mod link;
 pub mod matrix;
+mod net;
 pub mod participant;
 pub mod pattern;
 pub mod peer;
@@ -27,12 +33,23 @@ pub mod pictures;
 pub mod publish;
 pub mod receive;
 pub mod report;
+pub mod schedule;
 pub mod sdp;
+mod twcc;
 pub mod vp8;
 
 pub use clips::Clips;
-pub use participant::{FocusAddress, JoinConfig, JoinError, Participant, Publish, Size};
-pub use report::{AudioReport, Kind, Report, StreamReport, VideoReport, Violation};
+pub use health::{GeneratorHealth, generator_health};
+pub use histogram::Histogram;
+pub use link::Up;
+pub use participant::{
+    Camera, Checks, Decode, DecodedFrames, Detour, FocusAddress, JoinConfig, JoinError, LayerRate,
+    Participant, Publish, SAMPLE_ONE_IN, Size, Tamper, TransportFeedback,
+};
+pub use report::{
+    AudioReport, CheckedHow, DelayBy, Kind, Latencies, Report, RtxReport, SampleReport, SentReport,
+    StreamReport, TransportReport, VideoReport, Violation, ViolationCount,
+};
 /// What [`peer::Link`] sends, for tests that make their own packets.
 pub use {rtcp, rtp};
 
@@ -44,10 +61,4 @@ pub fn random_id(length: usize) -> String {
         .take(length)
         .map(char::from)
         .collect()
-}
-
-/// The wall clock in milliseconds since 1970.
-pub(crate) fn unix_ms() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |since| since.as_millis() as u64)
 }

@@ -1,8 +1,8 @@
 //! A Matrix device over plain HTTP: the few calls of the Client-Server API that a call needs, without encryption (the
 //! published client sends its call messages to a focus in the clear, too).
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use reqwest::{Client, Method};
@@ -62,8 +62,7 @@ impl Device {
         user: &str,
         password: &str,
     ) -> Result<Device, MatrixError> {
-        let http = Client::builder().timeout(Duration::from_secs(60)).build();
-        let http = http.map_err(|error| MatrixError::Unreachable(error.to_string()))?;
+        let http = http_client()?;
         let base = homeserver.trim_end_matches('/').to_owned();
         let login = json!({
             "type": "m.login.password",
@@ -170,7 +169,7 @@ impl Device {
         let calls = focus.map_or_else(
             || json!([]),
             |(user_id, device_id)| {
-                let expires = crate::unix_ms() + 3_600_000;
+                let expires = crate::clock::unix_ms() + 3_600_000;
                 let focus = json!({"user_id": user_id, "device_id": device_id});
                 json!([{"m.call_id": conf_id, "m.devices": [{
                     "device_id": self.device_id(),
@@ -267,6 +266,26 @@ impl Device {
             .await
     }
 }
+
+/// One client for all devices of a process: they share its connections, and thousands of them would each have their own
+/// certificates. A connection belongs to the runtime that made it, so each test of a process has a client of its own.
+fn http_client() -> Result<Client, MatrixError> {
+    static CLIENTS: Mutex<Vec<(tokio::runtime::Id, Client)>> = Mutex::new(Vec::new());
+    let runtime = tokio::runtime::Handle::current().id();
+    let mut clients = CLIENTS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, client)) = clients.iter().find(|(of, _)| *of == runtime) {
+        return Ok(client.clone());
+    }
+    // Who calls often is answered at once; what hangs must not hang for ever.
+    let client = Client::builder().timeout(Duration::from_secs(60)).build();
+    let client = client.map_err(|error| MatrixError::Unreachable(error.to_string()))?;
+    clients.truncate(CLIENTS_MAX - 1);
+    clients.insert(0, (runtime, client.clone()));
+    Ok(client)
+}
+
+/// Runtimes of one process that use devices at the same time.
+const CLIENTS_MAX: usize = 8;
 
 fn sync_path(since: Option<&str>, timeout_ms: u32) -> String {
     let filter =

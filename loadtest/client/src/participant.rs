@@ -2,17 +2,22 @@
 //! order and the task that runs them.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::call::{self, End};
 use crate::channel::{self, Metadata};
 use crate::clips::Clips;
+use crate::health::{HEALTH, Health};
 use crate::matrix::{Device, MatrixError, ToDevice};
 use crate::pictures::DecodeThread;
-use crate::report::{Kind, Report};
+use crate::report::{CheckedHow, Kind, Latencies, Report};
 
 /// A picture size in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -35,13 +40,185 @@ pub struct FocusAddress {
 /// What a participant publishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Publish {
-    /// The clip in three simulcast layers.
-    pub video: bool,
+    /// The clip's pictures; `None` publishes none.
+    pub video: Option<Camera>,
     /// The clip's sound.
     pub audio: bool,
 }
 
-/// All that is needed to join a call.
+impl Publish {
+    /// Nothing: a spectator.
+    pub const NOTHING: Publish = Publish {
+        video: None,
+        audio: false,
+    };
+    /// The clip in three layers as it is, and its sound.
+    pub const ALL: Publish = Publish {
+        video: Some(Camera::THREE_LAYERS),
+        audio: true,
+    };
+    /// The sound alone.
+    pub const AUDIO: Publish = Publish {
+        video: None,
+        audio: true,
+    };
+}
+
+/// Which layers of the clip are sent, and how large they are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Camera {
+    /// `f` (1280×720), `h` (640×360) and `q` (320×180), in this order; `None` leaves a layer out. One layer alone is sent without
+    /// simulcast.
+    pub layers: [Option<LayerRate>; 3],
+}
+
+impl Camera {
+    /// All three layers as the clip has them: about 600, 300 and 120 kb/s.
+    pub const THREE_LAYERS: Camera = Camera {
+        layers: [Some(LayerRate::CLIP); 3],
+    };
+}
+
+/// The bit rate of one layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LayerRate {
+    /// Payload kilobits per second on average; frames are filled up with bytes that decoders do not look at. Less than the clip has
+    /// leaves it as it is, `0` too.
+    pub kbps: u32,
+}
+
+impl LayerRate {
+    /// As the clip is.
+    pub const CLIP: LayerRate = LayerRate { kbps: 0 };
+}
+
+/// How much of what arrives is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Checks {
+    /// Every packet and every frame.
+    Full {
+        /// What is decoded besides.
+        decode: Decode,
+    },
+    /// Everything up to the first frames; after that the kernel drops media except for one packet in [`SAMPLE_ONE_IN`], and counts
+    /// it. Signalling, ICE, DTLS, pings and receiver reports go on. Transport-wide numbers are not negotiated, since who does not
+    /// see all packets cannot report on them: a focus does not limit what it sends to a light participant. Nothing is asked for
+    /// again, for the same reason.
+    Light,
+}
+
+/// Of the media of a light participant this part is looked at.
+pub const SAMPLE_ONE_IN: u32 = 64;
+
+impl Checks {
+    /// All that there is.
+    pub const ALL: Checks = Checks::Full {
+        decode: Decode::ALL,
+    };
+
+    pub(crate) fn decode(self) -> Decode {
+        match self {
+            Checks::Full { decode } => decode,
+            Checks::Light => Decode::NONE,
+        }
+    }
+}
+
+/// Which frames are decoded. Decoding is by far the dearest check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Decode {
+    /// One in so many streams of the process is decoded: 1 is all, 0 none.
+    pub one_stream_in: u32,
+    /// Which of its frames.
+    pub frames: DecodedFrames,
+}
+
+/// Which frames of a stream are decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DecodedFrames {
+    /// All.
+    All,
+    /// Each keyframe alone.
+    Keyframes,
+}
+
+impl Decode {
+    /// Everything.
+    pub const ALL: Decode = Decode {
+        one_stream_in: 1,
+        frames: DecodedFrames::All,
+    };
+    /// Nothing.
+    pub const NONE: Decode = Decode {
+        one_stream_in: 0,
+        frames: DecodedFrames::Keyframes,
+    };
+    /// The keyframes of every stream.
+    pub const KEYFRAMES: Decode = Decode {
+        one_stream_in: 1,
+        frames: DecodedFrames::Keyframes,
+    };
+}
+
+/// Whether the participant tells the focus what arrived when, so that the focus can estimate the bandwidth of the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TransportFeedback {
+    /// Transport-wide feedback every 100 ms, as browsers do. Ignored for [`Checks::Light`].
+    Sent,
+    /// None: a focus does not limit what it sends.
+    None,
+}
+
+/// Where media is sent instead of to one of the focus's candidates.
+#[derive(Clone)]
+pub struct Detour(Arc<dyn Fn(SocketAddr) -> Option<SocketAddr> + Send + Sync>);
+
+impl Detour {
+    /// `towards` gives the address to use (of a relay) for an address of the focus, `None` leaves the candidate out.
+    pub fn new(
+        towards: impl Fn(SocketAddr) -> Option<SocketAddr> + Send + Sync + 'static,
+    ) -> Detour {
+        Detour(Arc::new(towards))
+    }
+
+    /// The address to use.
+    pub fn towards(&self, focus: SocketAddr) -> Option<SocketAddr> {
+        (self.0)(focus)
+    }
+}
+
+impl std::fmt::Debug for Detour {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Detour")
+    }
+}
+
+/// Changes what arrives between its decryption and the checks, so that a test can show what the checks catch.
+#[derive(Clone)]
+pub struct Tamper(Arc<Mutex<TamperFn>>);
+
+type TamperFn = dyn FnMut(rtp::packet::Packet) -> Vec<rtp::packet::Packet> + Send;
+
+impl Tamper {
+    /// `change` gives the packets that are checked instead of the one that arrived: none, one or several.
+    pub fn new(
+        change: impl FnMut(rtp::packet::Packet) -> Vec<rtp::packet::Packet> + Send + 'static,
+    ) -> Tamper {
+        Tamper(Arc::new(Mutex::new(change)))
+    }
+
+    pub(crate) fn apply(&self, packet: rtp::packet::Packet) -> Vec<rtp::packet::Packet> {
+        (self.0.lock().unwrap_or_else(PoisonError::into_inner))(packet)
+    }
+}
+
+impl std::fmt::Debug for Tamper {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Tamper")
+    }
+}
+
+/// All that is needed to join a call: [`JoinConfig::new`], then what is to be different.
 #[derive(Debug, Clone)]
 pub struct JoinConfig {
     /// Base address of the homeserver's Client-Server API, e.g. `http://127.0.0.1:8008`.
@@ -62,6 +239,49 @@ pub struct JoinConfig {
     pub wanted: Option<Size>,
     /// What is sent: [`Clips::committed`].
     pub clips: Clips,
+    /// How much is checked.
+    pub checks: Checks,
+    /// What the focus is told about the way.
+    pub transport_feedback: TransportFeedback,
+    /// Sends media to other addresses than the focus said, e.g. to a relay that behaves like a bad network.
+    pub detour: Option<Detour>,
+    /// Whatever is random about a participant except for its keys follows from this number: SSRCs, first sequence numbers and times,
+    /// the phase of its timers. `None` takes a random one.
+    pub seed: Option<u64>,
+    /// For tests of the checks themselves.
+    pub tamper: Option<Tamper>,
+}
+
+impl JoinConfig {
+    /// Publishes everything, wants 640×360 of everyone, checks and decodes everything, sends no transport-wide feedback.
+    pub fn new(homeserver: &str, user: &str, password: &str, focus: FocusAddress) -> JoinConfig {
+        JoinConfig {
+            homeserver: homeserver.to_owned(),
+            user: user.to_owned(),
+            password: password.to_owned(),
+            room_id: String::new(),
+            conf_id: String::new(),
+            focus,
+            publish: Publish::ALL,
+            wanted: Some(Size {
+                width: 640,
+                height: 360,
+            }),
+            clips: Clips::committed(),
+            checks: Checks::ALL,
+            transport_feedback: TransportFeedback::None,
+            detour: None,
+            seed: None,
+            tamper: None,
+        }
+    }
+
+    /// The same in this call.
+    pub fn in_call(mut self, room_id: &str, conf_id: &str) -> JoinConfig {
+        self.room_id = room_id.to_owned();
+        self.conf_id = conf_id.to_owned();
+        self
+    }
 }
 
 /// Why a participant could not join.
@@ -77,8 +297,11 @@ pub enum JoinError {
 #[derive(Debug, Clone)]
 pub struct Participant {
     commands: mpsc::UnboundedSender<Command>,
-    report: Arc<Mutex<Report>>,
+    report: Latest,
 }
+
+/// The latest report: whoever reads it holds what its writer has finished.
+type Latest = Arc<Mutex<Arc<Report>>>;
 
 /// What the owner of a participant wants of its task.
 #[derive(Debug)]
@@ -94,6 +317,7 @@ impl Participant {
     /// Logs in, joins the room and publishes the member event; the call itself is made, and made again if it ends, by the
     /// participant's own task. How it goes is in the [`report`](Self::report).
     pub async fn join(config: JoinConfig) -> Result<Participant, JoinError> {
+        let began = Instant::now();
         let device = Device::login(&config.homeserver, &config.user, &config.password).await?;
         device.join_room(&config.room_id).await?;
         let to_device = device.start_sync().await?;
@@ -105,17 +329,27 @@ impl Participant {
         device
             .put_member(&config.room_id, &config.conf_id, &session_id, Some(focus))
             .await?;
-        let report = Arc::new(Mutex::new(Report {
+        let checks = match config.checks {
+            Checks::Full { .. } => CheckedHow::Full,
+            Checks::Light => CheckedHow::Light,
+        };
+        let report: Latest = Arc::new(Mutex::new(Arc::new(Report {
             user_id: device.user_id().to_owned(),
             device_id: device.device_id().to_owned(),
+            checks,
+            latencies: Latencies {
+                join_ms: Some(began.elapsed().as_secs_f64() * 1000.0),
+                ..Latencies::default()
+            },
             ..Report::default()
-        }));
+        })));
         let (commands, receiver) = mpsc::unbounded_channel();
         let life = Life {
             wishes: Wishes {
                 wanted: config.wanted,
                 ..Wishes::default()
             },
+            rng: StdRng::seed_from_u64(config.seed.unwrap_or_else(rand::random)),
             config,
             device,
             session_id,
@@ -125,19 +359,22 @@ impl Participant {
             to_device,
             commands: receiver,
             report: Arc::clone(&report),
-            decoder: DecodeThread::start(),
+            decoder: DecodeThread::shared(),
             left: None,
+            _counted: Counted::new(),
         };
         tokio::spawn(life.run());
         Ok(Participant { commands, report })
     }
 
-    /// A snapshot of everything counted so far, at most a fifth of a second old.
+    /// A snapshot of everything counted so far, at most a fifth of a second old, one second for light participants.
     pub fn report(&self) -> Report {
-        self.report
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        Report::clone(&self.snapshot())
+    }
+
+    /// The same without a copy: cheap enough to ask thousands once a second.
+    pub fn snapshot(&self) -> Arc<Report> {
+        Arc::clone(&self.report.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Changes the size that is asked for of every video; `None` unsubscribes from all video.
@@ -217,8 +454,27 @@ pub(crate) struct Life {
     pub(crate) commands: mpsc::UnboundedReceiver<Command>,
     pub(crate) wishes: Wishes,
     pub(crate) decoder: DecodeThread,
-    report: Arc<Mutex<Report>>,
+    pub(crate) rng: StdRng,
+    report: Latest,
     left: Option<oneshot::Sender<()>>,
+    _counted: Counted,
+}
+
+/// Counts a participant as long as it lives.
+#[derive(Debug)]
+struct Counted;
+
+impl Counted {
+    fn new() -> Counted {
+        Health::count(&HEALTH.participants);
+        Counted
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        HEALTH.participants.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// The published client calls again within five seconds of a hang-up.
@@ -296,7 +552,7 @@ impl Life {
             device_id: self.device.device_id().to_owned(),
             purpose: "m.usermedia".to_owned(),
             audio_muted: self.wishes.audio_muted || !publish.audio,
-            video_muted: self.wishes.video_muted || !publish.video,
+            video_muted: self.wishes.video_muted || publish.video.is_none(),
             ..channel::Stream::default()
         };
         let mut add = |kind, id: &str, size: Option<(u16, u16)>| {
@@ -317,7 +573,10 @@ impl Life {
         if publish.audio {
             add(Kind::Audio, &self.audio_track, None);
         }
-        if let Some(layer) = self.config.clips.layers.first().filter(|_| publish.video) {
+        if let Some(layer) = publish
+            .video
+            .and_then(|camera| self.config.clips.largest(&camera))
+        {
             add(
                 Kind::Video,
                 &self.video_track,
@@ -327,14 +586,41 @@ impl Life {
         Metadata::from([(self.stream_id.clone(), stream)])
     }
 
+    /// The rids of what is sent.
+    pub(crate) fn rids(&self) -> Vec<String> {
+        let camera = self
+            .config
+            .publish
+            .video
+            .map_or([None; 3], |camera| camera.layers);
+        let layers = self.config.clips.layers.iter().zip(camera);
+        layers
+            .filter_map(|(layer, rate)| rate.map(|_| layer.rid.to_owned()))
+            .collect()
+    }
+
+    /// The homeserver's address where its name is one: the focus is looked for in the same direction.
+    pub(crate) fn homeserver_ip(&self) -> Option<IpAddr> {
+        let url = reqwest::Url::parse(&self.config.homeserver).ok()?;
+        match url.host_str()? {
+            "localhost" => Some(Ipv4Addr::LOCALHOST.into()),
+            host => host.trim_matches(['[', ']']).parse().ok(),
+        }
+    }
+
     pub(crate) fn report(&self) -> Report {
-        self.report
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        Report::clone(&self.report.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(crate) fn update(&self, change: impl FnOnce(&mut Report)) {
-        change(&mut self.report.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut report = self.report();
+        change(&mut report);
+        self.publish(&report);
+    }
+
+    /// Makes a report the latest one. The copy is made before anybody is kept waiting.
+    pub(crate) fn publish(&self, report: &Report) {
+        let report = Arc::new(report.clone());
+        *self.report.lock().unwrap_or_else(PoisonError::into_inner) = report;
     }
 }

@@ -1,12 +1,16 @@
-//! One transport to the focus: ICE (full, controlling), DTLS (client), SRTP, SCTP and the data channel, all of the webrtc-rs
-//! family, on its tokio sockets. Knows nothing of what is sent.
+//! One transport to the focus: ICE (full), DTLS, SRTP, SCTP and the data channel, all of the webrtc-rs family, over one socket of
+//! [`net`](crate::net). Knows nothing of what is sent, and nothing of Matrix: whoever has the other side's description and can carry
+//! the own one there can use it, with any server that speaks WebRTC.
+//!
+//! ```text
+//!   Peer::new ─► own credentials, fingerprint and candidates, for an offer or an answer
+//!   Peer::connect (it offered) or Peer::connect_answering (the other side did) ─► Link, and what arrives
+//! ```
 
-use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
-use bytes::Bytes;
 use dtls::conn::DTLSConn;
 use dtls::crypto::Certificate;
 use dtls::extension::extension_use_srtp::SrtpProtectionProfile;
@@ -18,23 +22,35 @@ use webrtc_ice::agent::agent_config::AgentConfig;
 use webrtc_ice::candidate::{Candidate, CandidateType, candidate_base::unmarshal_candidate};
 use webrtc_ice::mdns::MulticastDnsMode;
 use webrtc_ice::network_type::NetworkType;
+use webrtc_ice::state::ConnectionState;
+use webrtc_ice::udp_network::UDPNetwork;
 use webrtc_srtp::context::Context;
 use webrtc_srtp::option::{srtcp_no_replay_protection, srtp_no_replay_protection};
 use webrtc_srtp::protection_profile::ProtectionProfile;
 use webrtc_util::Conn;
-use webrtc_util::marshal::{Marshal, Unmarshal};
 
+pub use crate::link::Link;
+use crate::link::{Arrivals, DtlsPipe, IceConn, Up};
+use crate::net::{self, Socket};
+use crate::participant::Detour;
 use crate::receive::Feedback;
 use crate::sdp::Remote;
 
-/// A transport that is being set up.
+/// A transport that is being set up. Clones are the same one.
 #[derive(Clone)]
-pub struct Peer {
-    agent: Arc<Agent>,
+pub struct Peer(Arc<Inner>);
+
+struct Inner {
+    socket: Mutex<Option<Socket>>,
     certificate: Certificate,
+    fingerprint: String,
     ufrag: String,
     pwd: String,
     candidates: Vec<String>,
+    /// Candidates of the other side that came before the connection.
+    early: Mutex<Vec<String>>,
+    agent: OnceLock<Arc<Agent>>,
+    detour: Option<Detour>,
 }
 
 /// What arrives on a transport.
@@ -60,16 +76,25 @@ pub struct PeerError {
     pub reason: String,
 }
 
+/// Who made the offer; decides who controls ICE (RFC 8445 §6.1.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Offerer {
+    Own,
+    Other,
+}
+
 /// Events that wait to be handled; a full queue drops media, as a socket would.
 const EVENTS_MAX: usize = 8192;
+/// STUN and DTLS datagrams that wait.
+const SLOW_PATH_MAX: usize = 64;
 /// A focus on the other side of the world with loss on the way is up within this.
 const SETUP_MAX: Duration = Duration::from_secs(20);
 /// Messages of the data channel (RFC 8841's `max-message-size` in the offer).
 const MESSAGE_BYTES_MAX: usize = 262_144;
 
-type DynConn = Arc<dyn Conn + Send + Sync>;
+pub(crate) type DynConn = Arc<dyn Conn + Send + Sync>;
 
-fn step<E: std::fmt::Display>(step: &'static str) -> impl Fn(E) -> PeerError {
+pub(crate) fn step<E: std::fmt::Display>(step: &'static str) -> impl Fn(E) -> PeerError {
     move |error| PeerError {
         step,
         reason: error.to_string(),
@@ -77,144 +102,228 @@ fn step<E: std::fmt::Display>(step: &'static str) -> impl Fn(E) -> PeerError {
 }
 
 impl Peer {
-    /// Binds sockets on all interfaces, loopback included, and gathers host candidates.
+    /// Binds a socket on all addresses, and offers those from which the rest of the network is reached.
     pub async fn new() -> Result<Peer, PeerError> {
+        Peer::towards(None, None).await
+    }
+
+    /// The same with candidates of the interface towards an address, and with a detour for what is sent.
+    pub async fn towards(hint: Option<IpAddr>, detour: Option<Detour>) -> Result<Peer, PeerError> {
         // Fails if the process has chosen already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
+        let socket = Socket::bind().map_err(step("socket"))?;
+        let certificate = certificate()?;
+        Ok(Peer(Arc::new(Inner {
+            fingerprint: fingerprint(&certificate.certificate[0]),
+            candidates: host_candidates(&socket, hint),
+            socket: Mutex::new(Some(socket)),
+            certificate,
+            // 128 bits of randomness and 24 bits (RFC 8445 §5.3) in letters and digits.
+            ufrag: crate::random_id(8),
+            pwd: crate::random_id(24),
+            early: Mutex::default(),
+            agent: OnceLock::new(),
+            detour,
+        })))
+    }
+
+    /// Own ICE user name fragment and password.
+    pub fn credentials(&self) -> (&str, &str) {
+        (&self.0.ufrag, &self.0.pwd)
+    }
+
+    /// SHA-256 of the own certificate, as in `a=fingerprint`. All transports of a process have the same one.
+    pub fn fingerprint(&self) -> String {
+        self.0.fingerprint.clone()
+    }
+
+    /// Own candidates, without `candidate:`.
+    pub fn candidates(&self) -> &[String] {
+        &self.0.candidates
+    }
+
+    /// Takes a candidate of the focus, with or without `candidate:`; what cannot be read is ignored, as browsers do.
+    pub fn add_candidate(&self, candidate: &str) {
+        let text = candidate.strip_prefix("candidate:").unwrap_or(candidate);
+        match self.0.agent.get() {
+            Some(agent) => self.0.add_remote(agent, text),
+            None => lock(&self.0.early).push(text.to_owned()),
+        }
+    }
+
+    /// Connects to whoever gave this answer to the own offer, and opens the data channel if the answer has one.
+    pub async fn connect(
+        &self,
+        remote: &Remote,
+    ) -> Result<(Link, mpsc::Receiver<Event>), PeerError> {
+        self.connect_as(Offerer::Own, remote).await
+    }
+
+    /// Connects to whoever gave this offer. The answer has to say `a=setup:active`.
+    pub async fn connect_answering(
+        &self,
+        remote: &Remote,
+    ) -> Result<(Link, mpsc::Receiver<Event>), PeerError> {
+        self.connect_as(Offerer::Other, remote).await
+    }
+
+    /// Closes the socket of a transport that was not connected.
+    pub async fn close(&self) {
+        drop(lock(&self.0.socket).take());
+        if let Some(agent) = self.0.agent.get() {
+            let _ = agent.close().await;
+        }
+    }
+
+    async fn connect_as(
+        &self,
+        offerer: Offerer,
+        remote: &Remote,
+    ) -> Result<(Link, mpsc::Receiver<Event>), PeerError> {
+        let timed_out = |_| PeerError {
+            step: "transport",
+            reason: format!("not up after {} s", SETUP_MAX.as_secs()),
+        };
+        tokio::time::timeout(SETUP_MAX, self.set_up(offerer, remote))
+            .await
+            .map_err(timed_out)?
+    }
+
+    async fn set_up(
+        &self,
+        offerer: Offerer,
+        remote: &Remote,
+    ) -> Result<(Link, mpsc::Receiver<Event>), PeerError> {
+        let socket = lock(&self.0.socket).take().ok_or_else(|| PeerError {
+            step: "socket",
+            reason: "the transport was connected or closed before".into(),
+        })?;
+        let socket = Arc::new(socket);
+        let (events, receiver) = mpsc::channel(EVENTS_MAX);
+        let (stun, stun_receiver) = mpsc::channel(SLOW_PATH_MAX);
+        let (dtls_sender, dtls_receiver) = mpsc::channel(SLOW_PATH_MAX);
+        let arrivals = Arc::new(Arrivals::new(stun, dtls_sender, events.clone()));
+        let ice_conn = Arc::new(IceConn::new(Arc::clone(&socket), stun_receiver));
+        let agent = self.agent(ice_conn, remote, events.clone()).await?;
+        let sink: Arc<dyn net::Sink> = arrivals.clone();
+        socket.receive(&sink).map_err(step("socket"))?;
+        // A server without checks of its own leaves control to the other side (RFC 8445 §6.1.1).
+        let controls = offerer == Offerer::Own || remote.ice_lite;
+        let ice = self.check(&agent, remote, controls).await?;
+        let ice_at = Instant::now();
+        let pipe = Arc::new(DtlsPipe::new(
+            Arc::clone(&ice),
+            Arc::clone(&socket),
+            dtls_receiver,
+        ));
+        // Who answers takes the active role, or leaves it by `passive` (RFC 8842 §5.3); an offer leaves it to the answer.
+        let active = offerer == Offerer::Other || remote.setup != "active";
+        let dtls = DTLSConn::new(pipe, self.dtls_config(remote), active, None)
+            .await
+            .map_err(step("DTLS"))?;
+        let (local, remote_context) = srtp_contexts(&dtls, active).await?;
+        arrivals.decrypt_with(remote_context);
+        let dtls_at = Instant::now();
+        let dtls: DynConn = Arc::new(dtls);
+        let channel = if remote.media.iter().any(|media| media.kind == "application" && !media.rejected)
+            // Tests and servers of one's own may leave the list out.
+            || remote.media.is_empty()
+        {
+            let (association, channel) = open_channel(&dtls, active).await?;
+            tokio::spawn(read_channel(Arc::clone(&channel), events));
+            Some((association, channel))
+        } else {
+            None
+        };
+        let up = Up {
+            ice_at,
+            dtls_at,
+            channel_at: channel.is_some().then(Instant::now),
+        };
+        let link = Link::new(up, ice, socket, arrivals, local, channel, dtls, agent);
+        Ok((link, receiver))
+    }
+
+    /// An agent with one candidate of its own, in the family of the other side's.
+    async fn agent(
+        &self,
+        conn: Arc<IceConn>,
+        remote: &Remote,
+        events: mpsc::Sender<Event>,
+    ) -> Result<Arc<Agent>, PeerError> {
+        let mut candidates = std::mem::take(&mut *lock(&self.0.early));
+        candidates.extend(remote.candidates.iter().cloned());
+        let addresses: Vec<_> = candidates
+            .iter()
+            .filter_map(|text| address_of(text))
+            .collect();
+        let to = addresses
+            .iter()
+            .find(|address| address.is_ipv4())
+            .or(addresses.first())
+            .map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), SocketAddr::ip);
+        let own = net::source_towards(to).map_err(step("route to the focus"))?;
+        let network = if own.is_ipv4() {
+            NetworkType::Udp4
+        } else {
+            NetworkType::Udp6
+        };
         let config = AgentConfig {
-            network_types: vec![NetworkType::Udp4, NetworkType::Udp6],
+            network_types: vec![network],
             candidate_types: vec![CandidateType::Host],
             multicast_dns_mode: MulticastDnsMode::Disabled,
             // As often as browsers check while they connect.
             check_interval: Duration::from_millis(50),
             is_controlling: true,
             include_loopback: true,
-            // A link-local address cannot be bound without its interface.
-            ip_filter: Arc::new(Some(Box::new(|ip| match ip {
-                IpAddr::V4(_) => true,
-                IpAddr::V6(ip) => !ip.is_unicast_link_local(),
-            }))),
+            local_ufrag: self.0.ufrag.clone(),
+            local_pwd: self.0.pwd.clone(),
+            ip_filter: Arc::new(Some(Box::new(move |ip| ip == own))),
+            udp_network: UDPNetwork::Muxed(conn),
             ..AgentConfig::default()
         };
-        let agent = Agent::new(config).await.map_err(step("ICE agent"))?;
-        let (sender, mut gathered) = mpsc::unbounded_channel();
+        let agent = Arc::new(Agent::new(config).await.map_err(step("ICE agent"))?);
+        agent.on_connection_state_change(Box::new(move |state| {
+            if state == ConnectionState::Failed {
+                let _ = events.try_send(Event::Closed("ICE: no answer to checks".into()));
+            }
+            Box::pin(async {})
+        }));
+        let (sender, mut gathered) = mpsc::channel(4);
         agent.on_candidate(Box::new(move |candidate| {
-            let _ = sender.send(candidate.map(|candidate| candidate.marshal()));
+            let _ = sender.try_send(candidate.is_none());
             Box::pin(async {})
         }));
         agent.gather_candidates().map_err(step("gathering"))?;
-        let mut candidates = Vec::new();
-        let gather = async {
-            while let Some(Some(candidate)) = gathered.recv().await {
-                candidates.push(candidate);
-            }
-        };
-        // Interfaces that hang must not keep a participant from calling with the others' candidates.
-        let _ = tokio::time::timeout(Duration::from_secs(2), gather).await;
-        let (ufrag, pwd) = agent.get_local_user_credentials().await;
-        let certificate = Certificate::generate_self_signed(vec!["weir-client".to_owned()])
-            .map_err(step("certificate"))?;
-        Ok(Peer {
-            agent: Arc::new(agent),
-            certificate,
-            ufrag,
-            pwd,
-            candidates,
-        })
-    }
-
-    /// Own ICE user name fragment and password.
-    pub fn credentials(&self) -> (&str, &str) {
-        (&self.ufrag, &self.pwd)
-    }
-
-    /// SHA-256 of the own certificate, as in `a=fingerprint`.
-    pub fn fingerprint(&self) -> String {
-        fingerprint(&self.certificate.certificate[0])
-    }
-
-    /// Own candidates, without `candidate:`.
-    pub fn candidates(&self) -> &[String] {
-        &self.candidates
-    }
-
-    /// Takes a candidate of the focus, with or without `candidate:`; what cannot be read is ignored, as browsers do.
-    pub fn add_candidate(&self, candidate: &str) {
-        let text = candidate.strip_prefix("candidate:").unwrap_or(candidate);
-        if let Ok(candidate) = unmarshal_candidate(text) {
-            let candidate: Arc<dyn Candidate + Send + Sync> = Arc::new(candidate);
-            let _ = self.agent.add_remote_candidate(&candidate);
-        }
-    }
-
-    /// Connects to the focus that gave this answer and opens the data channel.
-    pub async fn connect(
-        &self,
-        remote: &Remote,
-    ) -> Result<(Link, mpsc::Receiver<Event>), PeerError> {
-        let work = self.set_up(remote);
-        let timed_out = |_| PeerError {
-            step: "transport",
-            reason: format!("not up after {} s", SETUP_MAX.as_secs()),
-        };
-        tokio::time::timeout(SETUP_MAX, work)
-            .await
-            .map_err(timed_out)?
-    }
-
-    /// Closes the sockets.
-    pub async fn close(&self) {
-        let _ = self.agent.close().await;
-    }
-
-    async fn set_up(&self, remote: &Remote) -> Result<(Link, mpsc::Receiver<Event>), PeerError> {
-        remote
-            .candidates
+        while gathered.recv().await == Some(false) {}
+        let _ = self.0.agent.set(Arc::clone(&agent));
+        candidates
             .iter()
-            .for_each(|candidate| self.add_candidate(candidate));
+            .for_each(|text| self.0.add_remote(&agent, text));
+        Ok(agent)
+    }
+
+    async fn check(
+        &self,
+        agent: &Agent,
+        remote: &Remote,
+        controls: bool,
+    ) -> Result<DynConn, PeerError> {
         let (_cancel, cancelled) = mpsc::channel(1);
-        let ice = self
-            .agent
-            .dial(cancelled, remote.ufrag.clone(), remote.pwd.clone())
-            .await
-            .map_err(step("ICE"))?;
-        let ice: DynConn = ice;
-        let (events, receiver) = mpsc::channel(EVENTS_MAX);
-        let (dtls_sender, dtls_receiver) = mpsc::channel(64);
-        let incoming: Arc<Mutex<Option<Context>>> = Arc::default();
-        tokio::spawn(demultiplex(
-            Arc::clone(&ice),
-            Arc::clone(&incoming),
-            dtls_sender,
-            events.clone(),
-        ));
-        let pipe = DtlsPipe {
-            ice: Arc::clone(&ice),
-            incoming: tokio::sync::Mutex::new(dtls_receiver),
-        };
-        let dtls = DTLSConn::new(Arc::new(pipe), self.dtls_config(remote), true, None)
-            .await
-            .map_err(step("DTLS"))?;
-        let (local, remote_context) = srtp_contexts(&dtls).await?;
-        *lock(&incoming) = Some(remote_context);
-        let dtls: DynConn = Arc::new(dtls);
-        let (association, channel) = open_channel(&dtls).await?;
-        tokio::spawn(read_channel(Arc::clone(&channel), events));
-        let link = Link {
-            ice,
-            outgoing: Mutex::new(local),
-            channel,
-            association,
-            dtls,
-            agent: Arc::clone(&self.agent),
-        };
-        Ok((link, receiver))
+        let (ufrag, pwd) = (remote.ufrag.clone(), remote.pwd.clone());
+        if controls {
+            let conn = agent.dial(cancelled, ufrag, pwd).await;
+            Ok(conn.map_err(step("ICE"))?)
+        } else {
+            let conn = agent.accept(cancelled, ufrag, pwd).await;
+            Ok(conn.map_err(step("ICE"))?)
+        }
     }
 
     fn dtls_config(&self, remote: &Remote) -> dtls::config::Config {
         let expected = remote.fingerprint.clone();
         dtls::config::Config {
-            certificates: vec![self.certificate.clone()],
+            certificates: vec![self.0.certificate.clone()],
             srtp_protection_profiles: vec![
                 SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm,
                 SrtpProtectionProfile::Srtp_Aead_Aes_256_Gcm,
@@ -245,98 +354,83 @@ impl Peer {
     }
 }
 
+impl Inner {
+    fn add_remote(&self, agent: &Agent, text: &str) {
+        let Some(text) = self.detoured(text) else {
+            return;
+        };
+        if let Ok(candidate) = unmarshal_candidate(&text) {
+            let candidate: Arc<dyn Candidate + Send + Sync> = Arc::new(candidate);
+            let _ = agent.add_remote_candidate(&candidate);
+        }
+    }
+
+    /// The candidate as it is, or with another address; `None` if it is to be left out.
+    fn detoured(&self, text: &str) -> Option<String> {
+        let Some(detour) = &self.detour else {
+            return Some(text.to_owned());
+        };
+        let to = detour.towards(address_of(text)?)?;
+        let mut words: Vec<_> = text.split(' ').map(str::to_owned).collect();
+        (words[4], words[5]) = (to.ip().to_string(), to.port().to_string());
+        Some(words.join(" "))
+    }
+}
+
 impl std::fmt::Debug for Peer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Peer")
-            .field("ufrag", &self.ufrag)
+            .field("ufrag", &self.0.ufrag)
             .finish_non_exhaustive()
     }
 }
 
-/// A transport that is up.
-pub struct Link {
-    ice: DynConn,
-    outgoing: Mutex<Context>,
-    channel: Arc<DataChannel>,
-    association: Arc<webrtc_sctp::association::Association>,
-    dtls: DynConn,
-    agent: Arc<Agent>,
+/// Of a candidate in words (RFC 8839 §5.1): foundation, component, transport, priority, address, port.
+fn address_of(candidate: &str) -> Option<SocketAddr> {
+    let mut words = candidate.split(' ').skip(4);
+    let (ip, port) = (words.next()?, words.next()?);
+    Some(SocketAddr::new(ip.parse().ok()?, port.parse().ok()?))
 }
 
-impl Link {
-    /// Encrypts and sends a packet; what cannot be sent is lost, as in any network.
-    pub async fn send_rtp(&self, packet: &rtp::packet::Packet) {
-        let Ok(plain) = packet.marshal() else { return };
-        let sealed = lock(&self.outgoing).encrypt_rtp(&plain);
-        if let Ok(sealed) = sealed {
-            let _ = self.ice.send(&sealed).await;
-        }
-    }
-
-    /// Encrypts and sends reports and feedback as one compound packet.
-    pub async fn send_rtcp(&self, packets: &[Feedback]) {
-        if packets.is_empty() {
-            return;
-        }
-        let Ok(plain) = rtcp::packet::marshal(packets) else {
-            return;
-        };
-        let sealed = lock(&self.outgoing).encrypt_rtcp(&plain);
-        if let Ok(sealed) = sealed {
-            let _ = self.ice.send(&sealed).await;
-        }
-    }
-
-    /// Sends any datagram to the focus as it is, for tests of bad input.
-    pub async fn send_raw(&self, datagram: &[u8]) {
-        let _ = self.ice.send(datagram).await;
-    }
-
-    /// Sends a text frame on the data channel.
-    pub async fn send_text(&self, text: &str) {
-        let _ = self
-            .channel
-            .write_data_channel(&Bytes::copy_from_slice(text.as_bytes()), true)
-            .await;
-    }
-
-    /// Sends a binary frame on the data channel, for tests of bad input.
-    pub async fn send_binary(&self, bytes: &[u8]) {
-        let bytes = Bytes::copy_from_slice(bytes);
-        let _ = self.channel.write_data_channel(&bytes, false).await;
-    }
-
-    /// Opens another data channel and sends a text frame on it, for tests of bad input.
-    pub async fn send_on_second_channel(&self, text: &str) -> Result<(), PeerError> {
-        let config = webrtc_data::data_channel::Config {
-            label: "second".into(),
-            ..Default::default()
-        };
-        let channel = DataChannel::dial(&self.association, 2, config)
-            .await
-            .map_err(step("data channel"))?;
-        let text = Bytes::copy_from_slice(text.as_bytes());
-        let sent = channel.write_data_channel(&text, true).await;
-        sent.map(drop).map_err(step("data channel"))
-    }
-
-    /// Closes everything in order.
-    pub async fn close(&self) {
-        let close = async {
-            let _ = self.channel.close().await;
-            let _ = self.association.close().await;
-            let _ = self.dtls.close().await;
-            let _ = self.agent.close().await;
-        };
-        // The stack waits for the other side here and there; a test must end anyway.
-        let _ = tokio::time::timeout(Duration::from_secs(2), close).await;
-    }
+/// One for each family: the address towards the hint, else the one towards everywhere, else loopback.
+fn host_candidates(socket: &Socket, hint: Option<IpAddr>) -> Vec<String> {
+    // Addresses for documentation (RFC 5737, RFC 3849): routed like any other, and nothing is sent.
+    let everywhere: [IpAddr; 2] = [
+        Ipv4Addr::new(192, 0, 2, 1).into(),
+        Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into(),
+    ];
+    let loopback: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+    let families = if socket.has_ipv6() { 2 } else { 1 };
+    let local = hint.is_some_and(|hint| hint.is_loopback());
+    let address = |family: usize| {
+        let hint = hint.filter(|hint| hint.is_ipv4() == everywhere[family].is_ipv4());
+        let routed = net::source_towards(hint.unwrap_or(everywhere[family]));
+        routed.ok().filter(|_| !local).unwrap_or(loopback[family])
+    };
+    let candidate = |(index, ip): (usize, IpAddr)| {
+        let priority = 2_130_706_431 - index * 256;
+        format!(
+            "{} 1 udp {priority} {ip} {} typ host",
+            index + 1,
+            socket.port()
+        )
+    };
+    (0..families)
+        .map(address)
+        .enumerate()
+        .map(candidate)
+        .collect()
 }
 
-impl std::fmt::Debug for Link {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Link").finish_non_exhaustive()
+/// Certificates are for their fingerprints alone; one does for all participants of a process, and thousands cost seconds.
+fn certificate() -> Result<Certificate, PeerError> {
+    static CERTIFICATE: OnceLock<Certificate> = OnceLock::new();
+    if let Some(certificate) = CERTIFICATE.get() {
+        return Ok(certificate.clone());
     }
+    let made = Certificate::generate_self_signed(vec!["weir-client".to_owned()])
+        .map_err(step("certificate"))?;
+    Ok(CERTIFICATE.get_or_init(|| made).clone())
 }
 
 /// `AB:CD:…` of SHA-256.
@@ -348,56 +442,8 @@ pub fn fingerprint(certificate: &[u8]) -> String {
     bytes.join(":")
 }
 
-/// Sorts datagrams by their first byte (RFC 7983); STUN was taken out by the agent.
-async fn demultiplex(
-    ice: DynConn,
-    incoming: Arc<Mutex<Option<Context>>>,
-    dtls: mpsc::Sender<Vec<u8>>,
-    events: mpsc::Sender<Event>,
-) {
-    let mut buffer = vec![0; 2048];
-    loop {
-        let length = match ice.recv(&mut buffer).await {
-            Ok(length) => length,
-            Err(error) => {
-                let _ = events.try_send(Event::Closed(format!("ICE: {error}")));
-                return;
-            }
-        };
-        let datagram = &buffer[..length];
-        match datagram {
-            [20..=63, ..] => drop(dtls.try_send(datagram.to_vec())),
-            // RTCP packet types 192 to 223 (RFC 5761 §4).
-            [128..=191, 192..=223, ..] => {
-                let plain = lock(&incoming)
-                    .as_mut()
-                    .and_then(|context| context.decrypt_rtcp(datagram).ok());
-                if let Some(packets) =
-                    plain.and_then(|plain| rtcp::packet::unmarshal(&mut plain.clone()).ok())
-                {
-                    let _ = events.try_send(Event::Rtcp(packets));
-                }
-            }
-            [128..=191, ..] => {
-                let plain = lock(&incoming)
-                    .as_mut()
-                    .and_then(|context| context.decrypt_rtp(datagram).ok());
-                let packet =
-                    plain.and_then(|plain| rtp::packet::Packet::unmarshal(&mut plain.clone()).ok());
-                if let Some(packet) = packet {
-                    let _ = events.try_send(Event::Rtp(packet, Instant::now()));
-                }
-            }
-            _ => {}
-        }
-        if events.is_closed() {
-            return;
-        }
-    }
-}
-
 /// Keys for both directions. There is no replay protection here: a packet that is sent twice is to be seen and counted.
-async fn srtp_contexts(dtls: &DTLSConn) -> Result<(Context, Context), PeerError> {
+async fn srtp_contexts(dtls: &DTLSConn, is_client: bool) -> Result<(Context, Context), PeerError> {
     let profile = match dtls.selected_srtpprotection_profile() {
         SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm => ProtectionProfile::AeadAes128Gcm,
         SrtpProtectionProfile::Srtp_Aead_Aes_256_Gcm => ProtectionProfile::AeadAes256Gcm,
@@ -417,7 +463,7 @@ async fn srtp_contexts(dtls: &DTLSConn) -> Result<(Context, Context), PeerError>
     };
     let state = dtls.connection_state().await;
     config
-        .extract_session_keys_from_dtls(state, true)
+        .extract_session_keys_from_dtls(state, is_client)
         .await
         .map_err(step("SRTP keys"))?;
     let keys = &config.keys;
@@ -439,6 +485,7 @@ async fn srtp_contexts(dtls: &DTLSConn) -> Result<(Context, Context), PeerError>
 
 async fn open_channel(
     dtls: &DynConn,
+    is_client: bool,
 ) -> Result<(Arc<webrtc_sctp::association::Association>, Arc<DataChannel>), PeerError> {
     let config = webrtc_sctp::association::Config {
         net_conn: Arc::clone(dtls),
@@ -458,7 +505,8 @@ async fn open_channel(
         ..Default::default()
     };
     // The DTLS client's streams are even (RFC 8832 §6).
-    let channel = DataChannel::dial(&association, 0, config)
+    let stream = if is_client { 0 } else { 1 };
+    let channel = DataChannel::dial(&association, stream, config)
         .await
         .map_err(step("data channel"))?;
     Ok((association, Arc::new(channel)))
@@ -485,62 +533,7 @@ async fn read_channel(channel: Arc<DataChannel>, events: mpsc::Sender<Event>) {
     }
 }
 
-/// What DTLS sees of the transport.
-struct DtlsPipe {
-    ice: DynConn,
-    incoming: tokio::sync::Mutex<mpsc::Receiver<Vec<u8>>>,
-}
-
-#[async_trait]
-impl Conn for DtlsPipe {
-    async fn connect(&self, _: SocketAddr) -> webrtc_util::Result<()> {
-        Ok(())
-    }
-
-    async fn recv(&self, buf: &mut [u8]) -> webrtc_util::Result<usize> {
-        let datagram = self.incoming.lock().await.recv().await;
-        let datagram =
-            datagram.ok_or_else(|| webrtc_util::Error::Other("the transport is closed".into()))?;
-        let length = datagram.len().min(buf.len());
-        buf[..length].copy_from_slice(&datagram[..length]);
-        Ok(length)
-    }
-
-    async fn recv_from(&self, buf: &mut [u8]) -> webrtc_util::Result<(usize, SocketAddr)> {
-        let length = self.recv(buf).await?;
-        Ok((
-            length,
-            self.remote_addr()
-                .unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0))),
-        ))
-    }
-
-    async fn send(&self, buf: &[u8]) -> webrtc_util::Result<usize> {
-        self.ice.send(buf).await
-    }
-
-    async fn send_to(&self, buf: &[u8], _: SocketAddr) -> webrtc_util::Result<usize> {
-        self.ice.send(buf).await
-    }
-
-    fn local_addr(&self) -> webrtc_util::Result<SocketAddr> {
-        self.ice.local_addr()
-    }
-
-    fn remote_addr(&self) -> Option<SocketAddr> {
-        self.ice.remote_addr()
-    }
-
-    async fn close(&self) -> webrtc_util::Result<()> {
-        Ok(())
-    }
-
-    fn as_any(&self) -> &(dyn std::any::Any + Send + Sync) {
-        self
-    }
-}
-
 /// A thread that panicked while encrypting has left at worst a number unused.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,20 +1,23 @@
 //! Decodes frames on a thread of its own and checks the frame numbers in the pictures.
 
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::checks::Violations;
 use crate::clips::CLIP_FRAMES;
 use crate::decode::{Decoder, Picture};
 use crate::frames::Frame;
+use crate::participant::DecodedFrames;
 use crate::pattern;
+use crate::receive::frames_off;
 use crate::report::Violation;
 
-/// Three seconds of video: more would only hide for longer that the machine is too slow.
-const QUEUE_FRAMES: usize = 90;
+/// Three seconds of a few videos: more would only hide for longer that the machine is too slow.
+const QUEUE_FRAMES: usize = 300;
 
-/// The decoding thread of one participant; ends when it and all its streams are dropped.
+/// A decoding thread; ends when all that know it are dropped.
 #[derive(Debug, Clone)]
 pub struct DecodeThread(SyncSender<(Arc<Pictures>, Frame)>);
 
@@ -35,6 +38,20 @@ impl DecodeThread {
         DecodeThread(sender)
     }
 
+    /// One of those that the participants of a process share: half as many as there are cores, since the rest of the generator needs
+    /// some, too. A stream must stay with one of them.
+    pub fn shared() -> DecodeThread {
+        static THREADS: LazyLock<Vec<DecodeThread>> = LazyLock::new(|| {
+            let cores = std::thread::available_parallelism().map_or(1, usize::from);
+            (0..cores.div_ceil(2))
+                .map(|_| DecodeThread::start())
+                .collect()
+        });
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let next = NEXT.fetch_add(1, Ordering::Relaxed) % THREADS.len();
+        THREADS[next].clone()
+    }
+
     /// Queues a frame of a stream.
     pub fn send(&self, pictures: &Arc<Pictures>, frame: Frame) -> Result<(), Busy> {
         self.0
@@ -50,10 +67,19 @@ fn run(receiver: &Receiver<(Arc<Pictures>, Frame)>) {
 }
 
 /// The pictures of one stream.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Pictures {
-    decoder: Mutex<Decoder>,
+    /// Made for the first frame: most streams of a large conference are never decoded.
+    decoder: Mutex<Option<Decoder>>,
     seen: Mutex<Seen>,
+    stuck: AtomicBool,
+    frames: DecodedFrames,
+}
+
+impl Default for Pictures {
+    fn default() -> Pictures {
+        Pictures::new(DecodedFrames::All)
+    }
 }
 
 /// What was decoded so far.
@@ -80,16 +106,39 @@ pub struct Seen {
 }
 
 impl Pictures {
+    /// None yet, of a stream of which these are decoded.
+    pub fn new(frames: DecodedFrames) -> Pictures {
+        Pictures {
+            decoder: Mutex::default(),
+            seen: Mutex::default(),
+            stuck: AtomicBool::new(false),
+            frames,
+        }
+    }
+
+    /// The decoder refused a frame and waits for a keyframe.
+    pub fn is_stuck(&self) -> bool {
+        self.stuck.load(Ordering::Relaxed)
+    }
+
+    /// Broken rules.
+    pub fn violations(&self) -> Violations {
+        lock(&self.seen).violations.clone()
+    }
+
     /// What was decoded so far.
     pub fn seen(&self) -> Seen {
         lock(&self.seen).clone()
     }
 
     fn decode(&self, frame: &Frame) {
-        let result = lock(&self.decoder).decode(&frame.data);
+        let result = lock(&self.decoder)
+            .get_or_insert_default()
+            .decode(&frame.data);
         let mut seen = lock(&self.seen);
+        seen.violations.at(Instant::now());
         match result {
-            Ok(Some(picture)) => seen.handle(&picture, frame),
+            Ok(Some(picture)) => seen.handle(&picture, frame, self.frames),
             Ok(None) => {}
             Err(_) if seen.stuck => {}
             Err(error) => {
@@ -98,11 +147,12 @@ impl Pictures {
                     .add(Violation::Undecodable, || error.to_string());
             }
         }
+        self.stuck.store(seen.stuck, Ordering::Relaxed);
     }
 }
 
 impl Seen {
-    fn handle(&mut self, picture: &Picture, frame: &Frame) {
+    fn handle(&mut self, picture: &Picture, frame: &Frame, frames: DecodedFrames) {
         self.stuck = false;
         self.decoded += 1;
         self.first_at.get_or_insert_with(Instant::now);
@@ -112,7 +162,10 @@ impl Seen {
         self.size = size;
         let (width, height) = (size.0.into(), size.1.into());
         match pattern::read(&picture.planes[0], width, width, height) {
-            Ok(code) => self.number(code, frame.timestamp, frame.after_loss, resized),
+            Ok(code) => {
+                let complete = frames == DecodedFrames::All && !resized;
+                self.number(code, frame.timestamp, frame.after_loss, complete);
+            }
             // A camera may film anything; but what has been numbered stays numbered.
             Err(error) if self.numbered > 0 => {
                 self.violations.add(Violation::NumberUnreadable, || {
@@ -123,8 +176,9 @@ impl Seen {
         }
     }
 
-    /// Within one layer the number moves exactly as the time stamp does; over a change of layers it may be off by two.
-    fn number(&mut self, code: pattern::Code, timestamp: u32, after_loss: bool, resized: bool) {
+    /// Within one layer the number moves exactly as the time stamp does; over a change of layers, and over frames that were not decoded,
+    /// it may be off by two.
+    fn number(&mut self, code: pattern::Code, timestamp: u32, after_loss: bool, complete: bool) {
         self.numbered += 1;
         let Some((last, last_time)) = self.last.replace((code, timestamp)) else {
             return;
@@ -133,22 +187,21 @@ impl Seen {
         if code.source != 0 || last.source != 0 {
             return;
         }
-        let turn = i64::from(CLIP_FRAMES);
-        let moved = i64::from(code.number) - i64::from(last.number);
-        let due = (i64::from(timestamp.wrapping_sub(last_time)) + 1500) / 3000;
-        let off = (moved - due + turn / 2).rem_euclid(turn) - turn / 2;
-        let tolerance = if resized || after_loss { 2 } else { 0 };
+        let off = frames_off(code.number, last.number, timestamp.wrapping_sub(last_time));
+        let tolerance = if !complete || after_loss { 2 } else { 0 };
         if off.abs() > tolerance {
             let describe = || {
+                let numbers = (last.number, code.number);
                 format!(
-                    "{} after {}, {due} frames of time later",
-                    code.number, last.number
+                    "{} after {}, {off} frames more than time",
+                    numbers.1, numbers.0
                 )
             };
             self.violations.add(Violation::NumberJump, describe);
         }
-        let steps = moved.rem_euclid(turn);
-        if !resized && steps > 1 {
+        let moved = i64::from(code.number) - i64::from(last.number);
+        let steps = moved.rem_euclid(i64::from(CLIP_FRAMES));
+        if complete && steps > 1 {
             self.numbers_missed += steps as u64 - 1;
         }
     }

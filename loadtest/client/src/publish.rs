@@ -11,7 +11,11 @@ use rtp::header::Header;
 use rtp::packet::Packet;
 
 use crate::clips::{CLIP_FRAMES, Clips, Layer, is_keyframe};
+use crate::health::{HEALTH, Late};
+use crate::histogram::Histogram;
+use crate::participant::{Camera, LayerRate};
 use crate::report::{Kind, SentReport};
+use crate::schedule::Announced;
 use crate::sdp::ExtensionIds;
 use crate::vp8::Payloader;
 
@@ -47,7 +51,11 @@ pub struct Ssrcs {
 impl Ssrcs {
     /// Random ones, all different.
     pub fn random() -> Ssrcs {
-        let base = rand::random::<u32>() & 0x7fff_ff00;
+        Ssrcs::from_rng(&mut rand::rng())
+    }
+
+    pub(crate) fn from_rng(rng: &mut impl rand::Rng) -> Ssrcs {
+        let base = rng.random::<u32>() & 0x7fff_ff00;
         Ssrcs {
             audio: base | 1,
             layers: [base | 2, base | 3, base | 4],
@@ -65,10 +73,11 @@ pub struct Publisher {
     /// Packets to go out before anything new: the rest of a frame, retransmissions.
     ready: VecDeque<Packet>,
     start: Instant,
+    announced: Option<Announced>,
 }
 
 impl Publisher {
-    /// Starts at the clip's first frame; an absent kind is not sent.
+    /// Starts at the clip's first frame, in all layers as they are, with random first numbers; an absent kind is not sent.
     pub fn new(
         clips: Clips,
         ssrcs: Ssrcs,
@@ -76,52 +85,80 @@ impl Publisher {
         audio: Option<SendParameters>,
         now: Instant,
     ) -> Publisher {
-        let layer = |(layer, ssrc): (&Layer, u32)| LayerSender {
-            layer: layer.clone(),
-            chain: Chain::Rare,
-            keyframe_wanted: false,
-            payloader: Payloader::new(
-                rand::random(),
-                rand::random(),
-                rand::random(),
-                PAYLOAD_BYTES_MAX,
-            ),
-            stream: Stream::new(Kind::Video, Some(layer.rid), ssrc),
-        };
+        let rates = Camera::THREE_LAYERS;
+        let video = video.map(|parameters| (parameters, rates));
+        Publisher::from_rng(&mut rand::rng(), clips, ssrcs, video, audio, now)
+    }
+
+    /// The same with some of the layers, larger than they are, and with first numbers that follow from the random numbers.
+    pub fn from_rng(
+        rng: &mut impl rand::Rng,
+        clips: Clips,
+        ssrcs: Ssrcs,
+        video: Option<(SendParameters, Camera)>,
+        audio: Option<SendParameters>,
+        now: Instant,
+    ) -> Publisher {
         Publisher {
-            video: video.map(|parameters| Video {
-                parameters,
-                layers: clips.layers.iter().zip(ssrcs.layers).map(layer).collect(),
-                frame: 0,
-                due: now,
-                timestamp_base: rand::random(),
-                muted: false,
+            video: video.map(|(parameters, camera)| {
+                let layers = clips.layers.iter().zip(camera.layers);
+                // One layer alone has the first SSRC, which its offer names.
+                let sent = layers.filter_map(|(layer, rate)| rate.map(|rate| (layer, rate)));
+                let layers = sent.zip(ssrcs.layers);
+                Video {
+                    parameters,
+                    layers: layers
+                        .map(|((layer, rate), ssrc)| LayerSender::new(rng, layer, rate, ssrc))
+                        .collect(),
+                    frame: 0,
+                    due: now,
+                    timestamp_base: rng.random(),
+                    muted: false,
+                }
             }),
             audio: audio.map(|parameters| Audio {
                 parameters,
                 clips: clips.clone(),
                 packet: 0,
                 due: now,
-                timestamp_base: rand::random(),
+                timestamp_base: rng.random(),
                 muted: false,
                 talk_spurt: true,
-                stream: Stream::new(Kind::Audio, None, ssrcs.audio),
+                stream: Stream::new(Kind::Audio, None, ssrcs.audio, rng.random()),
             }),
-            transport_sequence: rand::random(),
+            transport_sequence: rng.random(),
             ready: VecDeque::new(),
             start: now,
+            announced: None,
         }
+    }
+
+    /// Lets receivers in this process know the schedule, by the names under which they know the publisher: they measure exact
+    /// one-way delays then.
+    pub fn announce(&mut self, user_id: &str, device_id: &str) {
+        self.announced = Some(Announced::new(user_id, device_id, self.start));
     }
 
     /// The next packet that is due, until `None`.
     pub fn poll_packet(&mut self, now: Instant) -> Option<Packet> {
         if self.ready.is_empty() {
             if let Some(audio) = self.audio.as_mut().filter(|audio| audio.due <= now) {
-                audio.emit(&mut self.ready);
+                let planned = planned(self.start, audio.packet, 50);
+                if audio.emit(&mut self.ready) {
+                    let late = now.saturating_duration_since(planned);
+                    HEALTH.late(Late::Send, late);
+                    audio.stream.report.late.record(late);
+                }
                 audio.due = next_due(self.start, audio.packet, 50, now);
             }
             if let Some(video) = self.video.as_mut().filter(|video| video.due <= now) {
-                video.emit(&mut self.ready);
+                let planned = planned(self.start, video.frame, 30);
+                if video.emit(&mut self.ready) {
+                    let late = now.saturating_duration_since(planned);
+                    HEALTH.late(Late::Send, late);
+                    let layers = video.layers.iter_mut();
+                    layers.for_each(|layer| layer.stream.report.late.record(late));
+                }
                 video.due = next_due(self.start, video.frame, 30, now);
             }
         }
@@ -276,22 +313,27 @@ struct LayerSender {
     keyframe_wanted: bool,
     payloader: Payloader,
     stream: Stream,
+    rate: LayerRate,
+    /// Bytes that the rate allows more than were sent.
+    spare_bytes: i64,
 }
 
 impl Video {
-    fn emit(&mut self, ready: &mut VecDeque<Packet>) {
+    /// False if nothing was due because it is muted.
+    fn emit(&mut self, ready: &mut VecDeque<Packet>) -> bool {
         let number = (self.frame % u64::from(CLIP_FRAMES)) as usize;
         let timestamp = self
             .timestamp_base
             .wrapping_add((self.frame as u32).wrapping_mul(3000));
         self.frame += 1;
         if self.muted {
-            return;
+            return false;
         }
         for sender in &mut self.layers {
             let Some(frame) = sender.frame(number) else {
                 continue;
             };
+            let frame = sender.filled(frame);
             let payloads = sender.payloader.packetize(&frame);
             let last = payloads.len() - 1;
             for (index, payload) in payloads.into_iter().enumerate() {
@@ -300,10 +342,41 @@ impl Video {
                 ready.push_back(sender.stream.record(Packet { header, payload }));
             }
         }
+        true
     }
 }
 
 impl LayerSender {
+    fn new(rng: &mut impl rand::Rng, layer: &Layer, rate: LayerRate, ssrc: u32) -> LayerSender {
+        let (picture_id, tl0_index, key_index) = (rng.random(), rng.random(), rng.random());
+        LayerSender {
+            layer: layer.clone(),
+            chain: Chain::Rare,
+            keyframe_wanted: false,
+            payloader: Payloader::new(picture_id, tl0_index, key_index, PAYLOAD_BYTES_MAX),
+            stream: Stream::new(Kind::Video, Some(layer.rid), ssrc, rng.random()),
+            rate,
+            spare_bytes: 0,
+        }
+    }
+
+    /// The frame with what is missing to the rate behind it. A VP8 frame's last partition ends where the frame does, and its decoder
+    /// stops when the picture is complete, so nobody looks at the rest.
+    fn filled(&mut self, frame: Bytes) -> Bytes {
+        if self.rate.kbps == 0 {
+            return frame;
+        }
+        self.spare_bytes += i64::from(self.rate.kbps) * 1000 / 8 / 30 - frame.len() as i64;
+        let Ok(fill @ 1..) = usize::try_from(self.spare_bytes) else {
+            return frame;
+        };
+        self.spare_bytes = 0;
+        let mut filled = Vec::with_capacity(frame.len() + fill);
+        filled.extend_from_slice(&frame);
+        filled.resize(frame.len() + fill, 0);
+        filled.into()
+    }
+
     /// Frame `number` from the chain that is due, after a change of chain at a keyframe.
     fn frame(&mut self, number: usize) -> Option<Bytes> {
         if is_keyframe(&self.layer.rare[number]) {
@@ -335,14 +408,15 @@ struct Audio {
 }
 
 impl Audio {
-    fn emit(&mut self, ready: &mut VecDeque<Packet>) {
+    /// False if nothing was due because it is muted.
+    fn emit(&mut self, ready: &mut VecDeque<Packet>) -> bool {
         let index = (self.packet % self.clips.audio.len() as u64) as usize;
         let timestamp = self
             .timestamp_base
             .wrapping_add((self.packet as u32).wrapping_mul(960));
         self.packet += 1;
         if self.muted {
-            return;
+            return false;
         }
         let clip = &self.clips.audio[index];
         let mut header = self.stream.header(&self.parameters, timestamp);
@@ -360,6 +434,7 @@ impl Audio {
             header,
             payload: clip.payload.clone(),
         }));
+        true
     }
 }
 
@@ -373,7 +448,7 @@ struct Stream {
 }
 
 impl Stream {
-    fn new(kind: Kind, rid: Option<&str>, ssrc: u32) -> Stream {
+    fn new(kind: Kind, rid: Option<&str>, ssrc: u32, sequence: u16) -> Stream {
         let rid = rid.map(str::to_owned);
         let report = SentReport {
             kind,
@@ -383,10 +458,11 @@ impl Stream {
             bytes: 0,
             retransmitted: 0,
             plis: 0,
+            late: Histogram::default(),
         };
         Stream {
             ssrc,
-            sequence: rand::random(),
+            sequence,
             history: VecDeque::new(),
             report,
         }
@@ -451,9 +527,13 @@ fn set_extension(header: &mut Header, id: u8, payload: Bytes) {
         .push(rtp::header::Extension { id, payload });
 }
 
+fn planned(start: Instant, index: u64, per_second: u64) -> Instant {
+    start + Duration::from_nanos(index * 1_000_000_000 / per_second)
+}
+
 fn next_due(start: Instant, index: u64, per_second: u64, now: Instant) -> Instant {
-    let planned = start + Duration::from_nanos(index * 1_000_000_000 / per_second);
-    planned.max(now + CATCH_UP.min(Duration::from_secs(1) / (3 * per_second as u32)))
+    planned(start, index, per_second)
+        .max(now + CATCH_UP.min(Duration::from_secs(1) / (3 * per_second as u32)))
 }
 
 /// Seconds since 1900 in 32.32 fixed point (RFC 3550 §4).
@@ -619,6 +699,55 @@ mod tests {
         );
         assert_ne!(again.header.get_extension(3), lost.header.get_extension(3));
         assert_eq!(publisher.sent()[1].retransmitted, 1);
+    }
+
+    #[test]
+    fn a_layer_is_filled_up_to_its_rate_and_still_decodes_to_the_same_pictures() {
+        let now = Instant::now();
+        let parameters = SendParameters {
+            mid: "1".into(),
+            payload_type: 96,
+            extensions: EXTENSIONS,
+        };
+        let camera = Camera {
+            layers: [None, Some(LayerRate { kbps: 900 }), None],
+        };
+        let mut rng = <rand::rngs::StdRng as rand::SeedableRng>::seed_from_u64(7);
+        let clips = Clips::committed();
+        let video = Some((parameters, camera));
+        let mut publisher = Publisher::from_rng(&mut rng, clips, SSRCS, video, None, now);
+        let packets = run(&mut publisher, now, 5.0);
+        let bytes: usize = packets.iter().map(|(_, packet)| packet.payload.len()).sum();
+        let kbps = bytes * 8 / 5000;
+        assert!((880..=930).contains(&kbps), "{kbps} kb/s");
+        let (mut decoder, mut frame, mut numbers) =
+            (crate::decode::Decoder::new(), Vec::new(), Vec::new());
+        for (_, packet) in &packets {
+            assert_eq!(packet.header.ssrc, SSRCS.layers[0]);
+            frame.extend_from_slice(Descriptor::parse(&packet.payload).unwrap().1);
+            if packet.header.marker {
+                let picture = decoder
+                    .decode(&std::mem::take(&mut frame))
+                    .unwrap()
+                    .unwrap();
+                let code = crate::pattern::read(&picture.planes[0], 640, 640, 360).unwrap();
+                numbers.push(code.number);
+            }
+        }
+        assert_eq!(numbers, (0..150).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn says_how_late_it_is() {
+        let now = Instant::now();
+        let mut publisher = publisher(now);
+        while publisher
+            .poll_packet(now + Duration::from_millis(80))
+            .is_some()
+        {}
+        for sent in publisher.sent() {
+            assert_eq!((sent.late.count(), sent.late.max_ms()), (1, Some(80.0)));
+        }
     }
 
     #[test]

@@ -1,29 +1,33 @@
 //! The receiving side, without I/O: binds SSRCs to tracks as the descriptions say, runs the checks, and says what is to be
-//! fed back (receiver reports, NACKs, picture loss indications).
+//! fed back (receiver reports, transport-wide feedback, NACKs, picture loss indications).
+//!
+//! What holds for one stream is in `receive/stream.rs`, retransmissions in `receive/rtx.rs`, one-way delays in `receive/delay.rs`.
 
-use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::Arc;
+mod delay;
+mod rtx;
+mod stream;
+
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
-use rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
 use rtcp::receiver_report::ReceiverReport;
-use rtcp::reception_report::ReceptionReport;
-use rtcp::transport_feedbacks::transport_layer_nack::{
-    TransportLayerNack, nack_pairs_from_sequence_numbers,
-};
+use rtcp::sender_report::SenderReport;
 use rtp::packet::Packet;
 
-use crate::checks::{Allowed, Arrival, Sequence, Timeline, Violations};
+use crate::checks::Allowed;
 use crate::clips::Clips;
-use crate::frames::Assembler;
-use crate::pictures::{DecodeThread, Pictures};
-use crate::report::{AudioReport, Kind, StreamReport, VideoReport, Violation};
+use crate::participant::{Decode, TransportFeedback};
+use crate::pictures::DecodeThread;
+use crate::report::{Kind, StreamReport};
 use crate::sdp::{Remote, RemoteMedia};
+use crate::twcc::TransportArrivals;
+pub(crate) use stream::frames_off;
+use stream::{Environment, Stream};
 
 /// Whose track it is: from the metadata.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Owner {
-    /// Matrix user id.
+    /// Matrix user id, or whatever else names a publisher.
     pub user_id: String,
     /// Matrix device id.
     pub device_id: String,
@@ -34,69 +38,92 @@ pub struct Owner {
 /// An RTCP packet to be sent.
 pub type Feedback = Box<dyn rtcp::packet::Packet + Send + Sync>;
 
-/// PLI if there is no keyframe this long after the first packet.
-const PLI_FIRST: Duration = Duration::from_millis(200);
-/// PLI again after this long without a keyframe.
-const PLI_AGAIN: Duration = Duration::from_millis(500);
 /// Receiver reports are this far apart.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
+/// Without a packet for this long nothing is on its way, and nothing can be missing.
+const QUIET_AFTER: Duration = Duration::from_secs(2);
+
+/// How a receiver looks at what it gets.
+#[derive(Debug, Clone, Copy)]
+pub struct Inspection {
+    /// What is decoded.
+    pub decode: Decode,
+    /// What the other side is told.
+    pub feedback: TransportFeedback,
+}
+
+impl Default for Inspection {
+    /// Everything is decoded, and there is no transport-wide feedback.
+    fn default() -> Inspection {
+        Inspection {
+            decode: Decode::ALL,
+            feedback: TransportFeedback::None,
+        }
+    }
+}
 
 /// Everything that one transport receives.
 #[derive(Debug)]
 pub struct Receiver {
     streams: Vec<Stream>,
-    by_ssrc: HashMap<u32, usize>,
+    by_ssrc: HashMap<u32, Feeds>,
     /// SSRCs that a later description has replaced.
     retired: HashSet<u32>,
     unbound: u64,
     own_ssrc: u32,
-    decoder: DecodeThread,
-    clips: Clips,
+    environment: Environment,
+    arrivals: TransportArrivals,
+    feedback: TransportFeedback,
+    feedbacks_sent: u64,
+    sampled: bool,
+    first_packet_at: Option<Instant>,
+    last_packet_at: Option<Instant>,
     report_next: Instant,
 }
 
-#[derive(Debug)]
-struct Stream {
-    kind: Kind,
-    track: (String, String),
-    owner: Owner,
-    /// The m-line is active.
-    active: bool,
-    /// The metadata lists the track.
-    listed: bool,
-    allowed: Allowed,
-    ssrc: Option<u32>,
-    sequence: Sequence,
-    timeline: Timeline,
-    violations: Violations,
-    packets: u64,
-    bytes: u64,
-    last_arrival: Option<Instant>,
-    longest_gap: Duration,
-    /// Arrival and size of the packets, and arrival of the frames, of the last second.
-    recent_packets: VecDeque<(Instant, usize)>,
-    recent_frames: VecDeque<Instant>,
-    video: VideoReport,
-    audio: AudioReport,
-    assembler: Assembler,
-    pictures: Arc<Pictures>,
-    last_frame: Option<Instant>,
-    pli_next: Option<Instant>,
+/// What an SSRC carries: a stream by its index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Feeds {
+    Media(usize),
+    Rtx(usize),
 }
 
 impl Receiver {
     /// Receives nothing yet; `own_ssrc` names the participant in feedback.
     pub fn new(decoder: DecodeThread, clips: Clips, own_ssrc: u32, now: Instant) -> Receiver {
+        let decode = Decode::ALL;
         Receiver {
             streams: Vec::new(),
             by_ssrc: HashMap::new(),
             retired: HashSet::new(),
             unbound: 0,
             own_ssrc,
-            decoder,
-            clips,
+            environment: Environment {
+                decoder,
+                clips,
+                decode,
+            },
+            arrivals: TransportArrivals::new(own_ssrc, now),
+            feedback: TransportFeedback::None,
+            feedbacks_sent: 0,
+            sampled: false,
+            first_packet_at: None,
+            last_packet_at: None,
             report_next: now + REPORT_EVERY,
         }
+    }
+
+    /// Looks so at what it gets.
+    pub fn inspecting(mut self, inspection: Inspection) -> Receiver {
+        self.environment.decode = inspection.decode;
+        self.feedback = inspection.feedback;
+        self
+    }
+
+    /// From here on only a sample of the packets arrives.
+    pub fn sample(&mut self) {
+        self.sampled = true;
+        self.streams.iter_mut().for_each(Stream::sample);
     }
 
     /// Takes over what a description of the focus says that it sends.
@@ -110,12 +137,18 @@ impl Receiver {
                     .for_each(|stream| stream.active = false);
                 continue;
             }
-            let (Some(kind), Some(track)) = (media.media_kind(), media.msid.clone()) else {
+            let Some(kind) = media.media_kind() else {
                 continue;
             };
+            let track = track_of(media);
             let known = |stream: &Stream| stream.allowed.mid == media.mid && stream.track == track;
+            let decode = self.environment.decode;
             let index = self.streams.iter().position(known).unwrap_or_else(|| {
-                self.streams.push(Stream::new(kind, track.clone()));
+                let mut stream = Stream::new(kind, track.clone(), decode);
+                if self.sampled {
+                    stream.sample();
+                }
+                self.streams.push(stream);
                 self.streams.len() - 1
             });
             // The section may carry another track than before.
@@ -125,13 +158,34 @@ impl Receiver {
                 .filter(|stream| stream.allowed.mid == media.mid && stream.track != track);
             others.for_each(|stream| stream.active = false);
             let stream = &mut self.streams[index];
-            if !stream.active {
-                self.retired.extend(stream.resume(&media.ssrcs));
+            if !stream.active
+                && let Some(ended) = stream.resume(&media.ssrcs)
+            {
+                self.retire(ended, index);
             }
+            let stream = &mut self.streams[index];
             stream.active = true;
             stream.allowed = allowed(media, kind);
-            self.by_ssrc
-                .extend(media.ssrcs.iter().map(|ssrc| (*ssrc, index)));
+            let of_media = media.ssrcs.iter().map(|ssrc| (*ssrc, Feeds::Media(index)));
+            self.by_ssrc.extend(of_media);
+            let of_rtx = media
+                .rtx_ssrcs
+                .values()
+                .map(|ssrc| (*ssrc, Feeds::Rtx(index)));
+            self.by_ssrc.extend(of_rtx);
+        }
+    }
+
+    /// An SSRC has ended, and its retransmissions with it; the last packets of both may still be on their way.
+    fn retire(&mut self, ended: u32, index: usize) {
+        let rtx = self
+            .by_ssrc
+            .iter()
+            .filter(|(_, feeds)| **feeds == Feeds::Rtx(index));
+        let rtx: Vec<u32> = rtx.map(|(ssrc, _)| *ssrc).collect();
+        for ssrc in rtx.into_iter().chain([ended]) {
+            self.by_ssrc.remove(&ssrc);
+            self.retired.insert(ssrc);
         }
     }
 
@@ -148,30 +202,50 @@ impl Receiver {
 
     /// Takes one decrypted packet.
     pub fn handle_rtp(&mut self, packet: &Packet, now: Instant) {
-        if self.retired.contains(&packet.header.ssrc) {
+        self.first_packet_at.get_or_insert(now);
+        self.last_packet_at = Some(now);
+        let ssrc = packet.header.ssrc;
+        if self.retired.contains(&ssrc) {
             return;
         }
-        let Some(index) = self
-            .by_ssrc
-            .get(&packet.header.ssrc)
-            .copied()
-            .or_else(|| self.bind_by_mid(packet))
-        else {
+        let feeds = self.by_ssrc.get(&ssrc).copied();
+        let bound = feeds.or_else(|| self.bind_by_mid(packet));
+        let Some(feeds) = bound.or_else(|| self.bind_by_place(packet)) else {
             self.unbound += 1;
             return;
         };
+        let (Feeds::Media(index) | Feeds::Rtx(index)) = feeds;
         let stream = &mut self.streams[index];
-        stream.handle(packet, &self.clips, now);
-        stream.assemble(&self.decoder, now);
+        if self.feedback == TransportFeedback::Sent
+            && let Some(id) = stream.allowed.transport_extension
+            && let Some([high, low]) = packet.header.get_extension(id).as_deref()
+        {
+            let number = u16::from_be_bytes([*high, *low]);
+            self.arrivals.handle(number, ssrc, now);
+        }
+        match feeds {
+            Feeds::Media(_) => stream.handle(packet, &self.environment, now),
+            Feeds::Rtx(_) => stream.handle_rtx(packet, &self.environment, now),
+        }
+    }
+
+    /// Takes what a sender report says of the clocks of its stream.
+    pub fn handle_sender_report(&mut self, report: &SenderReport) {
+        if let Some(Feeds::Media(index)) = self.by_ssrc.get(&report.ssrc) {
+            self.streams[*index].handle_sender_report(report.ntp_time, report.rtp_time);
+        }
     }
 
     /// What is to be sent now.
     pub fn poll_feedback(&mut self, now: Instant) -> Vec<Feedback> {
         let mut out: Vec<Feedback> = Vec::new();
         for stream in self.streams.iter_mut().filter(|stream| stream.live()) {
-            stream.sequence.handle_timeout(now);
-            stream.assemble(&self.decoder, now);
+            stream.handle_timeout(&self.environment, now);
             stream.feedback(self.own_ssrc, now, &mut out);
+        }
+        if let Some(feedback) = self.arrivals.poll(now) {
+            self.feedbacks_sent += 1;
+            out.push(Box::new(feedback));
         }
         if now >= self.report_next {
             self.report_next = now + REPORT_EVERY;
@@ -190,20 +264,55 @@ impl Receiver {
                 out.push(Box::new(report));
             }
         }
+        let quiet = |at: &mut Instant| now.saturating_duration_since(*at) > QUIET_AFTER;
+        self.last_packet_at.take_if(quiet);
         out
     }
 
-    /// All that is known about each stream.
-    pub fn report(&self, now: Instant) -> Vec<StreamReport> {
+    /// Whether packets arrived lately, so that there is something to ask for.
+    pub fn is_receiving(&self) -> bool {
+        self.last_packet_at.is_some()
+    }
+
+    /// Whether every stream that sends has begun, and at least one does: a first frame of video, a first packet of audio.
+    pub fn has_started(&self) -> bool {
+        let mut live = self
+            .streams
+            .iter()
+            .filter(|stream| stream.live())
+            .peekable();
+        live.peek().is_some() && live.all(Stream::has_started)
+    }
+
+    /// All that is known about each stream; `since` is when the invite was sent.
+    pub fn report(&self, now: Instant, since: Instant) -> Vec<StreamReport> {
         self.streams
             .iter()
-            .map(|stream| stream.report(now))
+            .map(|stream| stream.report(now, since))
             .collect()
     }
 
     /// Packets of nobody.
     pub fn unbound_packets(&self) -> u64 {
         self.unbound
+    }
+
+    /// Transport-wide feedback packets that were handed out.
+    pub fn feedbacks_sent(&self) -> u64 {
+        self.feedbacks_sent
+    }
+
+    /// When the first packet of any stream arrived.
+    pub fn first_packet_at(&self) -> Option<Instant> {
+        self.first_packet_at
+    }
+
+    /// When the first frame of any stream was complete.
+    pub fn first_frame_at(&self) -> Option<Instant> {
+        self.streams
+            .iter()
+            .filter_map(|stream| stream.first_frame_at)
+            .min()
     }
 
     /// When the first picture of any stream was decoded.
@@ -215,263 +324,56 @@ impl Receiver {
     }
 
     /// A description without `a=ssrc` binds by the mid in the packet.
-    fn bind_by_mid(&mut self, packet: &Packet) -> Option<usize> {
+    fn bind_by_mid(&mut self, packet: &Packet) -> Option<Feeds> {
+        let header = &packet.header;
         let index = self.streams.iter().position(|stream| {
             let mid = stream
                 .allowed
                 .mid_extension
-                .and_then(|id| packet.header.get_extension(id));
+                .and_then(|id| header.get_extension(id));
             stream.active && mid.is_some_and(|mid| mid == stream.allowed.mid.as_bytes())
         })?;
-        self.by_ssrc.insert(packet.header.ssrc, index);
-        Some(index)
+        let rtx = self.streams[index].allowed.rtx_payload_type == Some(header.payload_type);
+        let feeds = if rtx {
+            Feeds::Rtx(index)
+        } else {
+            Feeds::Media(index)
+        };
+        self.by_ssrc.insert(header.ssrc, feeds);
+        Some(feeds)
     }
+
+    /// An SSRC of nobody that goes on where a stream stands is that stream, which has changed its SSRC.
+    fn bind_by_place(&mut self, packet: &Packet) -> Option<Feeds> {
+        let continued = |stream: &Stream| stream.is_continued_by(packet);
+        let index = self.streams.iter().position(continued)?;
+        let feeds = Feeds::Media(index);
+        self.by_ssrc.insert(packet.header.ssrc, feeds);
+        Some(feeds)
+    }
+}
+
+/// A server without `a=msid` names its tracks by their m-lines.
+fn track_of(media: &RemoteMedia) -> (String, String) {
+    let by_mid = || (String::new(), media.mid.clone());
+    media.msid.clone().unwrap_or_else(by_mid)
 }
 
 fn allowed(media: &RemoteMedia, kind: Kind) -> Allowed {
     let ids = media.extension_ids();
+    let codec = if kind == Kind::Audio { "opus" } else { "VP8" };
+    let payload_type = media.payload_type(codec);
     Allowed {
         mid: media.mid.clone(),
-        payload_types: media
-            .payload_type(if kind == Kind::Audio { "opus" } else { "VP8" })
-            .into_iter()
-            .collect(),
+        payload_types: payload_type.into_iter().collect(),
+        rtx_payload_type: payload_type.and_then(|number| media.rtx_of(number)),
         extensions: [ids.mid, ids.rid, ids.transport_cc, ids.audio_level]
             .into_iter()
             .flatten()
             .collect(),
         mid_extension: ids.mid,
         rid_extension: ids.rid,
-    }
-}
-
-impl Stream {
-    fn new(kind: Kind, track: (String, String)) -> Stream {
-        Stream {
-            kind,
-            track,
-            owner: Owner::default(),
-            active: false,
-            listed: true,
-            allowed: Allowed::default(),
-            ssrc: None,
-            sequence: Sequence::default(),
-            timeline: Timeline::default(),
-            violations: Violations::default(),
-            packets: 0,
-            bytes: 0,
-            last_arrival: None,
-            longest_gap: Duration::ZERO,
-            recent_packets: VecDeque::new(),
-            recent_frames: VecDeque::new(),
-            video: VideoReport::default(),
-            audio: AudioReport::default(),
-            assembler: Assembler::default(),
-            pictures: Arc::default(),
-            last_frame: None,
-            pli_next: None,
-        }
-    }
-
-    /// The m-line sends again after a pause. What comes is measured from its own beginning, and if another SSRC was
-    /// announced for it, it is a stream of its own. Gives the SSRC that ended then: its last packets may still be on their way.
-    fn resume(&mut self, announced: &[u32]) -> Option<u32> {
-        (self.last_arrival, self.last_frame) = (None, None);
-        self.timeline = Timeline::default();
-        let ended = |ssrc: &mut u32| !announced.is_empty() && !announced.contains(ssrc);
-        let ended = self.ssrc.take_if(ended)?;
-        self.sequence.restart();
-        self.assembler.restart();
-        Some(ended)
-    }
-
-    fn live(&self) -> bool {
-        self.active && self.listed
-    }
-
-    fn handle(&mut self, packet: &Packet, clips: &Clips, now: Instant) {
-        let header = &packet.header;
-        if self.ssrc.is_none() {
-            // The first keyframe may take a few packets; no need to ask for one meanwhile.
-            self.pli_next = Some(now + PLI_FIRST);
-        }
-        let ssrc = *self.ssrc.get_or_insert(header.ssrc);
-        if ssrc != header.ssrc {
-            self.violations.add(Violation::SsrcChanged, || {
-                format!("{} after {ssrc}", header.ssrc)
-            });
-            self.ssrc = Some(header.ssrc);
-            self.sequence.restart();
-        }
-        self.packets += 1;
-        self.bytes += packet.payload.len() as u64;
-        if let Some(last) = self.last_arrival.replace(now) {
-            self.longest_gap = self.longest_gap.max(now.saturating_duration_since(last));
-        }
-        remember(
-            &mut self.recent_packets,
-            (now, packet.payload.len()),
-            |entry| entry.0,
-            now,
-        );
-        self.allowed.check(packet, &mut self.violations);
-        let number = match self.sequence.handle(packet, &mut self.violations, now) {
-            Arrival::Newest(number) => {
-                let clock_rate = if self.kind == Kind::Audio {
-                    48_000
-                } else {
-                    90_000
-                };
-                self.timeline
-                    .handle(header.timestamp, clock_rate, &mut self.violations, now);
-                number
-            }
-            Arrival::Late(number) => number,
-            Arrival::Duplicate => return,
-        };
-        match self.kind {
-            // Padding-only packets (probes) carry no frame.
-            Kind::Video if packet.payload.is_empty() => {}
-            Kind::Video => self.assembler.handle(
-                number,
-                header.timestamp,
-                header.marker,
-                packet.payload.clone(),
-                now,
-            ),
-            Kind::Audio => {
-                self.audio.levels += u64::from(
-                    header
-                        .extensions
-                        .iter()
-                        .any(|extension| extension.payload.len() == 1),
-                );
-                self.audio.recognised += u64::from(
-                    clips
-                        .audio
-                        .iter()
-                        .any(|clip| clip.payload == packet.payload),
-                );
-            }
-        }
-    }
-
-    fn assemble(&mut self, decoder: &DecodeThread, now: Instant) {
-        while let Some(frame) = self.assembler.poll(&mut self.violations, now) {
-            self.video.frames += 1;
-            self.video.keyframes += u64::from(frame.keyframe);
-            if let Some(last) = self.last_frame.replace(now) {
-                let gap = now.saturating_duration_since(last).as_millis() as u64;
-                self.video.longest_gap_ms = self.video.longest_gap_ms.max(gap);
-            }
-            remember(&mut self.recent_frames, now, |at| *at, now);
-            if decoder.send(&self.pictures, frame).is_err() {
-                self.video.skipped += 1;
-                self.assembler.skip_to_keyframe();
-            }
-        }
-    }
-
-    fn feedback(&mut self, own_ssrc: u32, now: Instant, out: &mut Vec<Feedback>) {
-        let Some(media_ssrc) = self.ssrc.filter(|_| self.kind == Kind::Video) else {
-            return;
-        };
-        let numbers = self.sequence.nacks(now);
-        if !numbers.is_empty() {
-            self.video.nacks += 1;
-            let nacks = nack_pairs_from_sequence_numbers(&numbers);
-            out.push(Box::new(TransportLayerNack {
-                sender_ssrc: own_ssrc,
-                media_ssrc,
-                nacks,
-            }));
-        }
-        if !self.assembler.needs_keyframe() && !self.pictures.seen().stuck {
-            self.pli_next = None;
-        } else if self.pli_next.is_none_or(|next| next <= now) {
-            self.pli_next = Some(now + PLI_AGAIN);
-            self.video.plis += 1;
-            out.push(Box::new(PictureLossIndication {
-                sender_ssrc: own_ssrc,
-                media_ssrc,
-            }));
-        }
-    }
-
-    fn reception_report(&self) -> Option<ReceptionReport> {
-        Some(ReceptionReport {
-            ssrc: self.ssrc?,
-            total_lost: self.sequence.lost as u32 & 0x7f_ffff,
-            // The extended number starts one roll-over high.
-            last_sequence_number: self.sequence.highest()?.saturating_sub(1 << 16) as u32,
-            ..Default::default()
-        })
-    }
-
-    fn report(&self, now: Instant) -> StreamReport {
-        let seen = self.pictures.seen();
-        let mut violations = self.violations.counts();
-        violations.extend(seen.violations.counts());
-        let second = now.checked_sub(Duration::from_secs(1));
-        let is_recent = |at: Instant| second.is_none_or(|second| at >= second);
-        let recent: Vec<_> = self
-            .recent_packets
-            .iter()
-            .filter(|(at, _)| is_recent(*at))
-            .collect();
-        let video = (self.kind == Kind::Video).then(|| VideoReport {
-            broken: self.assembler.broken,
-            decoded: seen.decoded,
-            width: seen.size.0,
-            height: seen.size.1,
-            size_changes: seen.size_changes,
-            numbered: seen.numbered,
-            last_number: seen.last.map(|(code, _)| code.number.into()),
-            numbers_missed: seen.numbers_missed,
-            fps: self
-                .recent_frames
-                .iter()
-                .filter(|at| is_recent(**at))
-                .count() as f32,
-            kbps: (recent.iter().map(|(_, bytes)| bytes).sum::<usize>() * 8 / 1000) as u32,
-            ..self.video.clone()
-        });
-        let audio = (self.kind == Kind::Audio).then(|| AudioReport {
-            longest_gap_ms: self.longest_gap.as_millis() as u64,
-            packets_per_second: recent.len() as f32,
-            ..self.audio.clone()
-        });
-        StreamReport {
-            user_id: self.owner.user_id.clone(),
-            device_id: self.owner.device_id.clone(),
-            purpose: self.owner.purpose.clone(),
-            stream_id: self.track.0.clone(),
-            track_id: self.track.1.clone(),
-            kind: self.kind,
-            mid: self.allowed.mid.clone(),
-            live: self.live(),
-            ssrc: self.ssrc.unwrap_or(0),
-            packets: self.packets,
-            bytes: self.bytes,
-            lost: self.sequence.lost,
-            reordered: self.sequence.reordered,
-            duplicates: self.sequence.duplicates,
-            longest_packet_gap_ms: self.longest_gap.as_millis() as u64,
-            violations,
-            video,
-            audio,
-        }
-    }
-}
-
-/// Keeps the entries of the last second.
-fn remember<T>(queue: &mut VecDeque<T>, entry: T, at: impl Fn(&T) -> Instant, now: Instant) {
-    queue.push_back(entry);
-    while queue
-        .front()
-        .is_some_and(|first| now.saturating_duration_since(at(first)) > Duration::from_secs(1))
-    {
-        queue.pop_front();
+        transport_extension: ids.transport_cc,
     }
 }
 
@@ -527,7 +429,7 @@ mod tests {
         {
             std::thread::yield_now();
         }
-        (receiver.report(now), feedback)
+        (receiver.report(now, start), feedback)
     }
 
     #[test]
@@ -595,7 +497,7 @@ mod tests {
         let mut handle = |description: Remote, ssrc| {
             receiver.apply(&description);
             receiver.handle_rtp(&packet(ssrc), now);
-            receiver.report(now)[0].violations.len()
+            receiver.report(now, now)[0].violations.len()
         };
         assert_eq!(handle(offer("sendonly", "ssrc:4"), 4), 0);
         // The last packets of the old one may come after the description that ends it.
@@ -612,7 +514,7 @@ mod tests {
         assert_eq!(
             (
                 receiver.unbound_packets(),
-                receiver.report(Instant::now()).len()
+                receiver.report(Instant::now(), Instant::now()).len()
             ),
             (1, 0)
         );

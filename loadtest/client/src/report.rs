@@ -3,11 +3,16 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::histogram::Histogram;
+
 /// Audio or video.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// Opus.
+    #[default]
     Audio,
     /// VP8.
     Video,
@@ -20,6 +25,8 @@ pub struct Report {
     pub user_id: String,
     /// Own Matrix device id.
     pub device_id: String,
+    /// Whether all packets are checked, or media is only counted and sampled.
+    pub checks: CheckedHow,
     /// Whether ICE and DTLS are up at this moment.
     pub connected: bool,
     /// Invites sent so far: 1 for an undisturbed call.
@@ -28,6 +35,12 @@ pub struct Report {
     pub connected_after_ms: Option<u64>,
     /// From sending the (latest) invite to the first decoded picture of anybody; `None` until then.
     pub first_frame_after_ms: Option<u64>,
+    /// All steps of the (latest) call's setup.
+    pub latencies: Latencies,
+    /// What the socket received and sent.
+    pub transport: TransportReport,
+    /// What the focus says it can send to this participant, bits per second; `None` if it has not said so.
+    pub estimate_bps: Option<u64>,
     /// Offers of the focus answered over the data channel.
     pub negotiations: u32,
     /// Pings of the focus answered.
@@ -50,6 +63,72 @@ pub struct Report {
     pub unbound_packets: u64,
 }
 
+/// How much of what arrives is checked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CheckedHow {
+    /// Every packet. Counts of streams are exact.
+    #[default]
+    Full,
+    /// Every packet up to the first frames, then a sample of the media. [`TransportReport`] is exact, counts of streams are
+    /// those of the sample, and what a stream was sent comes from its sequence numbers ([`StreamReport::sample`]).
+    Light,
+}
+
+/// How long each step took, milliseconds; `None` until it is done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Latencies {
+    /// Login, joining the room, first sync and member event together, before the call.
+    pub join_ms: Option<f64>,
+    /// From the beginning of sending the invite to the answer. The following ones count from the same moment.
+    pub answer_ms: Option<f64>,
+    /// To the first working candidate pair.
+    pub ice_ms: Option<f64>,
+    /// To the end of the DTLS handshake.
+    pub connected_ms: Option<f64>,
+    /// To the data channel being open.
+    pub channel_ms: Option<f64>,
+    /// To the first media packet.
+    pub first_packet_ms: Option<f64>,
+    /// To the last packet of the first frame of which all packets are there.
+    pub first_frame_ms: Option<f64>,
+    /// To the first decoded picture.
+    pub first_picture_ms: Option<f64>,
+}
+
+/// What a participant's socket saw. Exact, where nothing else is said.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct TransportReport {
+    /// Datagrams of all kinds that reached the participant.
+    pub received: u64,
+    /// Their bytes, without IP and UDP headers.
+    pub received_bytes: u64,
+    /// Among them RTP packets.
+    pub rtp_packets: u64,
+    /// RTP packets that the filter of a light participant dropped in the kernel: they arrived, but were not looked at.
+    pub filtered: u64,
+    /// Datagrams that were lost because the socket's buffer was full. Exact for full participants. The kernel counts for light ones
+    /// both in one number; it is taken for the filter's, unless the buffer was seen more than half full, then for this one (estimated).
+    pub overflowed: u64,
+    /// RTP or RTCP packets that did not authenticate.
+    pub unauthenticated: u64,
+    /// Packets thrown away because the participant's task did not take them in time: the generator's fault.
+    pub queue_overflows: u64,
+    /// Datagrams sent.
+    pub sent: u64,
+    /// Their bytes.
+    pub sent_bytes: u64,
+    /// Transport-wide feedback packets sent.
+    pub feedbacks_sent: u64,
+}
+
+impl TransportReport {
+    /// RTP packets that arrived at the host: those that were looked at and those that were only counted.
+    pub fn rtp_arrived(&self) -> u64 {
+        self.rtp_packets + self.filtered
+    }
+}
+
 /// One RTP stream that the participant sends.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SentReport {
@@ -67,10 +146,12 @@ pub struct SentReport {
     pub retransmitted: u64,
     /// Picture loss indications received.
     pub plis: u64,
+    /// How late frames or audio packets were sent, against the schedule.
+    pub late: Histogram,
 }
 
 /// One track that the participant receives.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct StreamReport {
     /// Who sends it, from the metadata.
     pub user_id: String,
@@ -102,12 +183,55 @@ pub struct StreamReport {
     pub duplicates: u64,
     /// The longest time between two packets.
     pub longest_packet_gap_ms: u64,
+    /// From sending the invite to the stream's first packet; `None` until then.
+    pub first_packet_ms: Option<f64>,
+    /// From the moment the publisher meant to send a frame (video: to its last packet, repairs included; audio: a packet) to
+    /// its arrival here.
+    pub delay: Histogram,
+    /// What `delay` was measured by; `None` as long as it is empty.
+    pub delay_by: Option<DelayBy>,
+    /// What came on the stream's RTX SSRC; `None` if none was negotiated.
+    pub rtx: Option<RtxReport>,
+    /// For light participants, from the moment when media is only sampled.
+    pub sample: Option<SampleReport>,
     /// Rules that the stream broke, each kind once with a count and the first occurrence in words.
     pub violations: Vec<ViolationCount>,
     /// For a video track.
     pub video: Option<VideoReport>,
     /// For an audio track.
     pub audio: Option<AudioReport>,
+}
+
+/// What the one-way delay was measured by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DelayBy {
+    /// The frame is one of the known clips, and its publisher runs in this process: its schedule is known. Exact.
+    Schedule,
+    /// Sender reports. The focus may have put them on its own clock: then the way from the publisher to the focus is not in it.
+    SenderReports,
+}
+
+/// Retransmissions by RFC 4588.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RtxReport {
+    /// Packets, padding not counted.
+    pub packets: u64,
+    /// Among them those that filled a hole.
+    pub repaired: u64,
+    /// Among them those whose original had come in the meantime, or had been repaired already.
+    pub late: u64,
+    /// Packets of nothing but padding (probes).
+    pub padding: u64,
+}
+
+/// What a sample of a stream tells of all of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SampleReport {
+    /// Packets that were looked at.
+    pub packets: u64,
+    /// Packets that were sent from the first to the last that was looked at, by their sequence numbers.
+    pub expected: u64,
 }
 
 /// How often a rule was broken.
@@ -119,6 +243,10 @@ pub struct ViolationCount {
     pub count: u64,
     /// The first occurrence, with the numbers.
     pub first: String,
+    /// When that was, milliseconds since 1970.
+    pub first_at_ms: u64,
+    /// The latest one.
+    pub last_at_ms: u64,
 }
 
 /// The rules of one outgoing stream of a focus.
@@ -157,6 +285,24 @@ pub enum Violation {
     NumberUnreadable,
     /// The frame number in the picture went back, or jumped, where no packet was lost.
     NumberJump,
+    /// A frame begins like one of the known clip and goes on differently.
+    ContentChanged,
+    /// The picture changed to another layer in the middle of a group of pictures.
+    SwitchWithoutKeyframe,
+    /// Part of a frame is not there, though no sequence number is missing.
+    FrameIncomplete,
+    /// A hole was neither filled nor followed by a keyframe for seconds, though both were asked for.
+    NotRepaired,
+    /// Audio is missing, though no sequence number is.
+    AudioGap,
+    /// A retransmission carries the number of another packet than its own.
+    RtxNumberWrong,
+    /// A retransmission differs from the packet that it repeats.
+    RtxContentWrong,
+    /// The RTX stream's own sequence numbers are not continuous.
+    RtxSequenceJump,
+    /// A retransmission too short to name a packet, or of a payload type that is not RTX of this stream.
+    RtxMalformed,
 }
 
 /// What the decoder made of a video track.
@@ -184,8 +330,12 @@ pub struct VideoReport {
     pub last_number: Option<u32>,
     /// Frame numbers that the publisher sent and that were never seen, layer changes not counted.
     pub numbers_missed: u64,
-    /// The longest time between two complete frames after the first.
+    /// The longest freeze: time between two complete frames after the first.
     pub longest_gap_ms: u64,
+    /// Complete frames that are those of a known clip.
+    pub recognised: u64,
+    /// Changes between layers of a known clip.
+    pub switches: u64,
     /// Complete frames in the last full second.
     pub fps: f32,
     /// Payload bit rate in the last full second.
@@ -201,6 +351,8 @@ pub struct VideoReport {
 pub struct AudioReport {
     /// The longest time between two packets after the first.
     pub longest_gap_ms: u64,
+    /// Times of more than 60 ms between two packets.
+    pub gaps: u64,
     /// Packets in the last full second.
     pub packets_per_second: f32,
     /// Packets whose audio level extension was readable.

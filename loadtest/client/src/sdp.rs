@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use crate::publish::Ssrcs;
 use crate::report::Kind;
 
 /// Header extension ids of one m-line.
@@ -43,6 +44,30 @@ pub struct Local {
     pub audio_track: Option<String>,
     /// Track id of the camera.
     pub video_track: Option<String>,
+    /// What else is negotiated.
+    pub terms: Terms,
+}
+
+/// What a participant wants of a transport besides its tracks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Terms {
+    /// The simulcast layers of the camera; with less than two it is sent without simulcast, and named by its SSRC.
+    pub rids: Vec<String>,
+    /// Transport-wide sequence numbers, in both directions.
+    pub transport_cc: bool,
+    /// Retransmissions on a stream of their own (RFC 4588) for what is received.
+    pub rtx: bool,
+}
+
+impl Default for Terms {
+    /// Three layers and everything else.
+    fn default() -> Terms {
+        Terms {
+            rids: ["f", "h", "q"].map(str::to_owned).to_vec(),
+            transport_cc: true,
+            rtx: true,
+        }
+    }
 }
 
 /// The other side's description.
@@ -77,12 +102,16 @@ pub struct RemoteMedia {
     pub direction: String,
     /// Payload type to codec, e.g. `VP8/90000`.
     pub codecs: BTreeMap<u8, String>,
+    /// Payload type to format parameters.
+    pub parameters: BTreeMap<u8, String>,
     /// Extension id to name.
     pub extensions: BTreeMap<u8, String>,
-    /// Stream id and track id of `a=msid`.
+    /// Stream id and track id of `a=msid`, or of an `a=ssrc` line where a server says it only there.
     pub msid: Option<(String, String)>,
-    /// In their order, each once.
+    /// In their order, each once; without those of retransmissions.
     pub ssrcs: Vec<u32>,
+    /// Media SSRC to the SSRC of its retransmissions (`a=ssrc-group:FID`).
+    pub rtx_ssrcs: BTreeMap<u32, u32>,
     /// `a=rid:… recv`
     pub rids_received: Vec<String>,
     /// Everything else of the section, for tests: attribute lines without `a=`.
@@ -111,6 +140,21 @@ impl RemoteMedia {
             .iter()
             .find(|(_, name)| same(name))
             .map(|(payload_type, _)| *payload_type)
+    }
+
+    /// The payload type of retransmissions of another one.
+    pub fn rtx_of(&self, payload_type: u8) -> Option<u8> {
+        let apt = format!("apt={payload_type}");
+        let of_that = |number: &u8| {
+            let parameters = self.parameters.get(number);
+            parameters.is_some_and(|all| all.split(';').any(|pair| pair.trim() == apt))
+        };
+        let rtx = |name: &str| name.to_ascii_lowercase().starts_with("rtx/");
+        self.codecs
+            .iter()
+            .filter(|(_, name)| rtx(name))
+            .map(|(number, _)| *number)
+            .find(of_that)
     }
 
     /// The ids of the extensions that this crate knows.
@@ -205,53 +249,96 @@ impl RemoteMedia {
                     id.map(|id: u8| (id, rest.split(' ').next().unwrap_or_default().to_owned())),
                 );
             }
-            "ssrc" => match first.parse() {
-                Ok(ssrc) if !self.ssrcs.contains(&ssrc) => self.ssrcs.push(ssrc),
-                _ => {}
-            },
+            "fmtp" => {
+                let payload_type = first.parse().ok();
+                self.parameters
+                    .extend(payload_type.map(|number: u8| (number, rest.to_owned())));
+            }
+            "ssrc-group" if first == "FID" => {
+                let numbers: Vec<u32> = rest
+                    .split(' ')
+                    .filter_map(|ssrc| ssrc.parse().ok())
+                    .collect();
+                if let [media, rtx] = numbers[..] {
+                    self.rtx_ssrcs.insert(media, rtx);
+                    self.ssrcs.retain(|ssrc| *ssrc != rtx);
+                }
+            }
+            "ssrc" => self.ssrc(first, rest),
             "rid" if rest.starts_with("recv") => self.rids_received.push(first.to_owned()),
             _ => {}
         }
         self.attributes.push(attribute.to_owned());
     }
+
+    fn ssrc(&mut self, ssrc: &str, attribute: &str) {
+        let Ok(ssrc) = ssrc.parse() else { return };
+        let retransmits = self.rtx_ssrcs.values().any(|rtx| *rtx == ssrc);
+        if !retransmits && !self.ssrcs.contains(&ssrc) {
+            self.ssrcs.push(ssrc);
+        }
+        if let Some((stream, track)) = attribute
+            .strip_prefix("msid:")
+            .and_then(|msid| msid.split_once(' '))
+        {
+            self.msid
+                .get_or_insert_with(|| (stream.to_owned(), track.to_owned()));
+        }
+    }
 }
 
 impl Local {
-    /// The offer of an invite: audio, video with three simulcast layers, and the data channel.
-    pub fn offer(&self, audio_ssrc: u32) -> String {
+    /// The offer of an invite: audio, video with its simulcast layers, and the data channel.
+    pub fn offer(&self, ssrcs: &Ssrcs) -> String {
         let mut sdp = self.session_lines("0 1 2");
         self.media_lines(&mut sdp, "audio", "0", "111", "actpass");
         sdp.push_str(direction(self.audio_track.is_some(), true));
         self.own_msid(&mut sdp, self.audio_track.as_deref());
         sdp.push_str(
-            "a=rtpmap:111 opus/48000/2\r\na=rtcp-fb:111 transport-cc\r\na=fmtp:111 minptime=10;useinbandfec=1;usedtx=1\r\n",
+            "a=rtpmap:111 opus/48000/2\r\na=fmtp:111 minptime=10;useinbandfec=1;usedtx=1\r\n",
         );
-        let _ = write!(
-            sdp,
-            "a=extmap:1 {AUDIO_LEVEL}\r\na=extmap:3 {TRANSPORT_CC}\r\na=extmap:4 {MID}\r\n"
-        );
+        self.transport_cc_lines(&mut sdp, "111");
+        let _ = write!(sdp, "a=extmap:1 {AUDIO_LEVEL}\r\na=extmap:4 {MID}\r\n");
         if self.audio_track.is_some() {
-            let _ = write!(sdp, "a=ssrc:{audio_ssrc} cname:{}\r\n", self.stream_id);
+            let _ = write!(sdp, "a=ssrc:{} cname:{}\r\n", ssrcs.audio, self.stream_id);
         }
         self.media_lines(&mut sdp, "video", "1", "96", "actpass");
         sdp.push_str(direction(self.video_track.is_some(), true));
         self.own_msid(&mut sdp, self.video_track.as_deref());
         sdp.push_str(VP8_LINES_96);
-        let _ = write!(
-            sdp,
-            "a=extmap:3 {TRANSPORT_CC}\r\na=extmap:4 {MID}\r\na=extmap:10 {RID}\r\n"
-        );
-        if self.video_track.is_some() {
-            sdp.push_str(
-                "a=rid:f send\r\na=rid:h send\r\na=rid:q send\r\na=simulcast:send f;h;q\r\n",
-            );
+        self.transport_cc_lines(&mut sdp, "96");
+        let _ = write!(sdp, "a=extmap:4 {MID}\r\na=extmap:10 {RID}\r\n");
+        match &self.terms.rids[..] {
+            _ if self.video_track.is_none() => {}
+            rids @ [_, _, ..] => {
+                for rid in rids {
+                    let _ = write!(sdp, "a=rid:{rid} send\r\n");
+                }
+                let _ = write!(sdp, "a=simulcast:send {}\r\n", rids.join(";"));
+            }
+            _ => {
+                let _ = write!(
+                    sdp,
+                    "a=ssrc:{} cname:{}\r\n",
+                    ssrcs.layers[0], self.stream_id
+                );
+            }
         }
         self.channel_lines(&mut sdp, "2", "actpass");
         sdp
     }
 
-    /// The answer to an offer of the focus: takes what it sends (VP8 and Opus, without RTX), goes on sending what it was
-    /// sending, and is the DTLS client.
+    fn transport_cc_lines(&self, sdp: &mut String, payload_type: &str) {
+        if self.terms.transport_cc {
+            let _ = write!(
+                sdp,
+                "a=rtcp-fb:{payload_type} transport-cc\r\na=extmap:3 {TRANSPORT_CC}\r\n"
+            );
+        }
+    }
+
+    /// The answer to an offer of the focus: takes what it sends (VP8 and Opus), goes on sending what it was sending, and is the
+    /// DTLS client.
     pub fn answer(&self, offer: &Remote) -> String {
         let mids: Vec<_> = offer
             .media
@@ -279,13 +366,12 @@ impl Local {
             );
             return;
         };
-        self.media_lines(
-            sdp,
-            &media.kind,
-            &media.mid,
-            &payload_type.to_string(),
-            "active",
-        );
+        let rtx = media.rtx_of(payload_type).filter(|_| self.terms.rtx);
+        let numbers = match rtx {
+            Some(rtx) => format!("{payload_type} {rtx}"),
+            None => payload_type.to_string(),
+        };
+        self.media_lines(sdp, &media.kind, &media.mid, &numbers, "active");
         // Only the m-lines of its own offer carry what it sends.
         let track = match media.mid.as_str() {
             "0" => self.audio_track.as_deref(),
@@ -302,11 +388,19 @@ impl Local {
             "a=rtpmap:{payload_type} {}\r\n",
             media.codecs[&payload_type]
         );
+        if let Some(rtx) = rtx {
+            let _ = write!(
+                sdp,
+                "a=rtpmap:{rtx} {}\r\na=fmtp:{rtx} apt={payload_type}\r\n",
+                media.codecs[&rtx]
+            );
+        }
         let feedback: &[&str] = match kind {
             Kind::Audio => &["transport-cc"],
             Kind::Video => &["transport-cc", "ccm fir", "nack", "nack pli"],
         };
-        for feedback in feedback {
+        let wanted = |feedback: &&&str| self.terms.transport_cc || **feedback != "transport-cc";
+        for feedback in feedback.iter().filter(wanted) {
             let _ = write!(sdp, "a=rtcp-fb:{payload_type} {feedback}\r\n");
         }
         if kind == Kind::Audio {
@@ -316,7 +410,8 @@ impl Local {
             );
         }
         for (id, uri) in &media.extensions {
-            if [MID, RID, TRANSPORT_CC, AUDIO_LEVEL].contains(&uri.as_str()) {
+            let known = [MID, RID, AUDIO_LEVEL].contains(&uri.as_str());
+            if known || self.terms.transport_cc && uri == TRANSPORT_CC {
                 let _ = write!(sdp, "a=extmap:{id} {uri}\r\n");
             }
         }
@@ -375,7 +470,7 @@ impl Local {
     }
 }
 
-const VP8_LINES_96: &str = "a=rtpmap:96 VP8/90000\r\na=rtcp-fb:96 goog-remb\r\na=rtcp-fb:96 transport-cc\r\n\
+const VP8_LINES_96: &str = "a=rtpmap:96 VP8/90000\r\na=rtcp-fb:96 goog-remb\r\n\
     a=rtcp-fb:96 ccm fir\r\na=rtcp-fb:96 nack\r\na=rtcp-fb:96 nack pli\r\n";
 
 fn direction(sends: bool, receives: bool) -> &'static str {
@@ -400,12 +495,18 @@ mod tests {
             stream_id: "stream".into(),
             audio_track: Some("mic".into()),
             video_track: Some("cam".into()),
+            terms: Terms::default(),
         }
     }
 
+    const SSRCS: Ssrcs = Ssrcs {
+        audio: 99,
+        layers: [5, 6, 7],
+    };
+
     #[test]
     fn an_offer_reads_back_as_what_was_meant() {
-        let remote = Remote::parse(&local().offer(99)).unwrap();
+        let remote = Remote::parse(&local().offer(&SSRCS)).unwrap();
         assert_eq!(
             (remote.ufrag.as_str(), remote.setup.as_str()),
             ("abcd", "actpass")
@@ -439,8 +540,8 @@ mod tests {
         m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=ice-ufrag:x\r\na=ice-pwd:y\r\na=setup:actpass\r\na=mid:0\r\na=recvonly\r\na=rtpmap:111 opus/48000/2\r\n\
         m=video 9 UDP/TLS/RTP/SAVPF 96\r\na=mid:1\r\na=recvonly\r\na=rtpmap:96 VP8/90000\r\na=rid:f recv\r\na=rid:h recv\r\na=rid:q recv\r\na=simulcast:recv f;h;q\r\n\
         m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\na=mid:2\r\n\
-        m=video 9 UDP/TLS/RTP/SAVPF 96 97\r\na=mid:3\r\na=sendonly\r\na=msid:their cam2\r\na=rtpmap:96 VP8/90000\r\na=rtpmap:97 rtx/90000\r\n\
-        a=extmap:4 urn:ietf:params:rtp-hdrext:sdes:mid\r\na=ssrc:1234 cname:x\r\na=ssrc:1234 msid:their cam2\r\n\
+        m=video 9 UDP/TLS/RTP/SAVPF 96 97\r\na=mid:3\r\na=sendonly\r\na=msid:their cam2\r\na=rtpmap:96 VP8/90000\r\na=rtpmap:97 rtx/90000\r\na=fmtp:97 apt=96\r\n\
+        a=ssrc-group:FID 1234 1235\r\na=ssrc:1235 cname:x\r\na=extmap:4 urn:ietf:params:rtp-hdrext:sdes:mid\r\na=ssrc:1234 cname:x\r\na=ssrc:1234 msid:their cam2\r\n\
         m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:4\r\na=inactive\r\na=msid:their mic2\r\na=rtpmap:111 opus/48000/2\r\n";
 
     #[test]
@@ -464,8 +565,67 @@ mod tests {
                 .attributes
                 .contains(&"simulcast:send f;h;q".to_owned())
         );
-        assert_eq!(answer.media[3].codecs.len(), 1, "RTX is not taken");
+        assert_eq!(offer.media[3].rtx_ssrcs, BTreeMap::from([(1234, 1235)]));
+        assert_eq!(answer.media[3].rtx_of(96), Some(97));
         assert_eq!(answer.media[3].extension_ids().mid, Some(4));
+    }
+
+    #[test]
+    fn what_the_terms_leave_out_is_not_negotiated() {
+        let mut own = local();
+        own.terms = Terms {
+            rids: vec!["h".into()],
+            transport_cc: false,
+            rtx: false,
+        };
+        let sent = Remote::parse(&own.offer(&SSRCS)).unwrap();
+        assert_eq!(sent.media[1].ssrcs, [5], "one layer is named by its SSRC");
+        let offer = Remote::parse(FOCUS_OFFER).unwrap();
+        let answer = Remote::parse(&own.answer(&offer)).unwrap();
+        assert_eq!(answer.media[3].codecs.len(), 1);
+        for media in sent.media.iter().chain(&answer.media) {
+            let named = |attribute: &String| attribute.contains("transport");
+            assert!(!media.attributes.iter().any(named), "{media:?}");
+        }
+    }
+
+    /// What Janus 1.1 offers a subscriber, shortened: full ICE, its own numbers, no rid, the track in an `a=ssrc` line.
+    const JANUS_OFFER: &str = "v=0\r\no=- 17 1 IN IP4 10.0.0.1\r\ns=VideoRoom 1234\r\nt=0 0\r\na=group:BUNDLE 0 1\r\n\
+        a=ice-options:trickle\r\na=fingerprint:sha-256 AB:CD\r\na=msid-semantic: WMS *\r\n\
+        m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=sendonly\r\na=mid:0\r\na=rtcp-mux\r\na=ice-ufrag:u\r\na=ice-pwd:p\r\na=setup:actpass\r\n\
+        a=rtpmap:111 opus/48000/2\r\na=extmap:1 urn:ietf:params:rtp-hdrext:sdes:mid\r\na=msid:janus janus0\r\na=ssrc:7 cname:janus\r\n\
+        a=candidate:1 1 udp 2015363327 10.0.0.1 41234 typ host\r\n\
+        m=video 9 UDP/TLS/RTP/SAVPF 100 101\r\na=sendonly\r\na=mid:1\r\na=rtcp-mux\r\na=ice-ufrag:u\r\na=ice-pwd:p\r\na=setup:actpass\r\n\
+        a=rtpmap:100 vp8/90000\r\na=rtcp-fb:100 nack\r\na=rtpmap:101 RTX/90000\r\na=fmtp:101 apt=100\r\n\
+        a=ssrc:8 cname:janus\r\na=ssrc:8 msid:janus janus1\r\na=ssrc:9 cname:janus\r\na=ssrc-group:FID 8 9\r\n";
+
+    #[test]
+    fn reads_and_answers_what_other_servers_offer() {
+        let offer = Remote::parse(JANUS_OFFER).unwrap();
+        let video = &offer.media[1];
+        assert!(!offer.ice_lite);
+        assert_eq!(offer.candidates.len(), 1);
+        assert_eq!(video.msid, Some(("janus".into(), "janus1".into())));
+        assert_eq!(
+            (video.ssrcs.as_slice(), &video.rtx_ssrcs),
+            (&[8][..], &BTreeMap::from([(8, 9)]))
+        );
+        assert_eq!(
+            (video.payload_type("VP8"), video.rtx_of(100)),
+            (Some(100), Some(101))
+        );
+        let spectator = Local {
+            audio_track: None,
+            video_track: None,
+            ..local()
+        };
+        let answer = Remote::parse(&spectator.answer(&offer)).unwrap();
+        let directions: Vec<_> = answer
+            .media
+            .iter()
+            .map(|media| media.direction.as_str())
+            .collect();
+        assert_eq!(directions, ["recvonly", "recvonly"], "and no data channel");
     }
 
     #[test]

@@ -5,7 +5,8 @@ use tokio::sync::mpsc;
 use weir_client::channel::{self, FromFocus, Metadata};
 use weir_client::matrix::{Device, ToDevice};
 use weir_client::peer::{Event, Link, Peer};
-use weir_client::sdp::{Local, Remote};
+use weir_client::publish::Ssrcs;
+use weir_client::sdp::{Local, Remote, Terms};
 use weir_client::{FocusAddress, random_id};
 
 use crate::site::{Call, PASSWORD, Site, until_some};
@@ -51,6 +52,7 @@ impl Caller {
             stream_id: random_id(12),
             audio_track: Some(random_id(12)),
             video_track: Some(random_id(12)),
+            terms: Terms::default(),
         };
         Caller {
             device,
@@ -82,7 +84,7 @@ impl Caller {
             "sender_session_id": self.session_id,
             "dest_session_id": "sfu",
             "lifetime": 60_000,
-            "offer": {"type": "offer", "sdp": self.local.offer(AUDIO_SSRC)},
+            "offer": {"type": "offer", "sdp": self.local.offer(&SSRCS)},
             "org.matrix.msc3077.sdp_stream_metadata": self.metadata(),
         })
     }
@@ -154,7 +156,11 @@ impl Caller {
     }
 }
 
-pub(crate) const AUDIO_SSRC: u32 = 4242;
+/// What it offers to send with.
+pub(crate) const SSRCS: Ssrcs = Ssrcs {
+    audio: 4242,
+    layers: [4243, 4244, 4245],
+};
 
 impl Line {
     /// What the focus says on the data channel, in its order, until one is what was waited for. Pings are answered.

@@ -12,7 +12,7 @@ use weir_client::rtcp::transport_feedbacks::transport_layer_nack::{NackPair, Tra
 use weir_client::sdp::{Remote, RemoteMedia};
 use weir_client::{Clips, Kind, Participant, Report};
 
-use crate::caller::{Caller, Line};
+use crate::caller::{Caller, Line, SSRCS};
 use crate::site::{
     Call, Metrics, SMALL, Site, drops, refusals, stream, until, until_media_flows, until_some,
 };
@@ -121,7 +121,7 @@ async fn bad_invites_are_refused_and_counted() {
     // Each has its own account, so that only the last meets the limit on invites.
     let sdp = |text: String| json!({"offer": {"type": "offer", "sdp": text}});
     let huge = [
-        mallory.local.offer(1),
+        mallory.local.offer(&SSRCS),
         "a=rtpmap:96 VP8/90000\r\n".repeat(2000),
     ]
     .concat();
@@ -135,7 +135,10 @@ async fn bad_invites_are_refused_and_counted() {
         ("huge", huge.replace("a=fingerprint", "a=fingers")),
         (
             "numbers",
-            mallory.local.offer(1).replace("sha-256 ", "sha-256 zz:"),
+            mallory
+                .local
+                .offer(&SSRCS)
+                .replace("sha-256 ", "sha-256 zz:"),
         ),
     ] {
         let mut caller = Caller::member(site, call, user).await;
@@ -300,7 +303,7 @@ async fn bad_messages_on_the_data_channel_are_refused_and_counted() {
     };
     say(subscribe(many(2000))).await;
     say(subscribe(many(2500))).await;
-    let answer = mallory.local.offer(1);
+    let answer = mallory.local.offer(&SSRCS);
     say(channel::negotiate("answer", &answer, &Default::default())).await;
     say(channel::negotiate("offer", "garbage", &Default::default())).await;
     let counted = [

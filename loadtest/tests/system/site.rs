@@ -15,8 +15,7 @@ use weir::focus::Focus;
 use weir_client::matrix::Device;
 use weir_client::report::ViolationCount;
 use weir_client::{
-    Clips, FocusAddress, JoinConfig, Kind, Participant, Publish, Report, Size, StreamReport,
-    Violation,
+    FocusAddress, JoinConfig, Kind, Participant, Report, Size, StreamReport, Violation,
 };
 use weir_homeserver::Homeserver;
 
@@ -124,20 +123,12 @@ impl Site {
 
     /// A participant that publishes everything and wants every video at this size.
     pub(crate) async fn join(&self, call: &Call, user: &str, wanted: Size) -> Participant {
+        let url = self.homeserver.url();
         let config = JoinConfig {
-            homeserver: self.homeserver.url(),
-            user: user.into(),
-            password: PASSWORD.into(),
-            room_id: call.room_id.clone(),
-            conf_id: call.conf_id.clone(),
-            focus: self.focus_address(),
-            publish: Publish {
-                video: true,
-                audio: true,
-            },
             wanted: Some(wanted),
-            clips: Clips::committed(),
+            ..JoinConfig::new(&url, user, PASSWORD, self.focus_address())
         };
+        let config = config.in_call(&call.room_id, &call.conf_id);
         Participant::join(config).await.unwrap()
     }
 

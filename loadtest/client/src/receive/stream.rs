@@ -1,0 +1,627 @@
+//! One received stream: what is checked of each packet and of each frame, and what is counted.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
+use rtcp::reception_report::ReceptionReport;
+use rtcp::transport_feedbacks::transport_layer_nack::{
+    TransportLayerNack, nack_pairs_from_sequence_numbers,
+};
+use rtp::packet::Packet;
+
+use super::delay::Delay;
+use super::rtx::Rtx;
+use super::{Feedback, Owner};
+use crate::catalogue::Known;
+use crate::checks::{Allowed, Arrival, Sequence, Timeline, Violations};
+use crate::clips::{CLIP_FRAMES, Clips};
+use crate::frames::{Assembler, Frame};
+use crate::health::{HEALTH, Health};
+use crate::participant::{Decode, DecodedFrames};
+use crate::pictures::{DecodeThread, Pictures};
+use crate::report::{AudioReport, Kind, SampleReport, StreamReport, VideoReport, Violation};
+use crate::vp8::Descriptor;
+
+/// What all streams of a receiver share.
+#[derive(Debug)]
+pub(super) struct Environment {
+    pub(super) decoder: DecodeThread,
+    pub(super) clips: Clips,
+    pub(super) decode: Decode,
+}
+
+/// PLI if there is no keyframe this long after the first packet.
+const PLI_FIRST: Duration = Duration::from_millis(200);
+/// PLI again after this long without a keyframe.
+const PLI_AGAIN: Duration = Duration::from_millis(500);
+/// Both a NACK and ten PLIs have had no effect by then.
+const REPAIRED_WITHIN: Duration = Duration::from_secs(5);
+/// Three packets of 20 ms.
+const AUDIO_GAP: Duration = Duration::from_millis(60);
+/// Times between two packets of sound, in ticks of 48 kHz, that mean that something is missing. A focus that forwards only the loudest
+/// leaves somebody out for 300 ms at least.
+const AUDIO_HOLE: std::ops::Range<u32> = 3 * 960..48 * 250;
+
+/// A packet whose number is this near, and whose time is within a second, goes on with the stream: by chance one in a billion does.
+const CONTINUED_NUMBERS: u16 = 100;
+
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub(super) kind: Kind,
+    pub(super) track: (String, String),
+    pub(super) owner: Owner,
+    /// The m-line is active.
+    pub(super) active: bool,
+    /// The metadata lists the track.
+    pub(super) listed: bool,
+    pub(super) allowed: Allowed,
+    pub(super) pictures: Arc<Pictures>,
+    pub(super) first_frame_at: Option<Instant>,
+    ssrc: Option<u32>,
+    sequence: Sequence,
+    timeline: Timeline,
+    rtx: Rtx,
+    delay: Delay,
+    violations: Violations,
+    packets: u64,
+    bytes: u64,
+    first_packet_at: Option<Instant>,
+    last_arrival: Option<Instant>,
+    longest_gap: Duration,
+    /// Arrival and size of the packets, and arrival of the frames, of the last second.
+    recent_packets: VecDeque<(Instant, usize)>,
+    recent_frames: VecDeque<Instant>,
+    pub(super) video: VideoReport,
+    audio: AudioReport,
+    assembler: Assembler,
+    decoded: Option<DecodedFrames>,
+    /// Frames were left out before the decoder: it needs a keyframe.
+    decoder_waits: bool,
+    last_frame: Option<Instant>,
+    last_known: Option<(Known, u32)>,
+    last_audio: Option<LastAudio>,
+    pli_next: Option<Instant>,
+    broken_since: Option<Instant>,
+    sample: Option<Sample>,
+}
+
+/// The newest audio packet.
+#[derive(Debug, Clone, Copy)]
+struct LastAudio {
+    number: u64,
+    timestamp: u32,
+    recognised: bool,
+}
+
+/// What is known of a stream of which only a sample arrives.
+#[derive(Debug, Default)]
+struct Sample {
+    report: SampleReport,
+    first: Option<u64>,
+    highest: Option<u64>,
+}
+
+impl Stream {
+    pub(super) fn new(kind: Kind, track: (String, String), decode: Decode) -> Stream {
+        static STREAMS: AtomicU32 = AtomicU32::new(0);
+        let one_in = decode.one_stream_in;
+        let chosen = kind == Kind::Video
+            && one_in > 0
+            && STREAMS
+                .fetch_add(1, Ordering::Relaxed)
+                .is_multiple_of(one_in);
+        Stream {
+            kind,
+            track,
+            owner: Owner::default(),
+            active: false,
+            listed: true,
+            allowed: Allowed::default(),
+            pictures: Arc::new(Pictures::new(decode.frames)),
+            first_frame_at: None,
+            ssrc: None,
+            sequence: Sequence::default(),
+            timeline: Timeline::default(),
+            rtx: Rtx::default(),
+            delay: Delay::default(),
+            violations: Violations::default(),
+            packets: 0,
+            bytes: 0,
+            first_packet_at: None,
+            last_arrival: None,
+            longest_gap: Duration::ZERO,
+            recent_packets: VecDeque::new(),
+            recent_frames: VecDeque::new(),
+            video: VideoReport::default(),
+            audio: AudioReport::default(),
+            assembler: Assembler::default(),
+            decoded: chosen.then_some(decode.frames),
+            decoder_waits: false,
+            last_frame: None,
+            last_known: None,
+            last_audio: None,
+            pli_next: None,
+            broken_since: None,
+            sample: None,
+        }
+    }
+
+    /// The m-line sends again after a pause. What comes is measured from its own beginning, and if another SSRC was
+    /// announced for it, it is a stream of its own. Gives the SSRC that ended then: its last packets may still be on their way.
+    pub(super) fn resume(&mut self, announced: &[u32]) -> Option<u32> {
+        (self.last_arrival, self.last_frame, self.last_audio) = (None, None, None);
+        self.timeline = Timeline::default();
+        let ended = |ssrc: &mut u32| !announced.is_empty() && !announced.contains(ssrc);
+        let ended = self.ssrc.take_if(ended)?;
+        self.restart();
+        Some(ended)
+    }
+
+    /// From here on only a sample arrives.
+    pub(super) fn sample(&mut self) {
+        self.sample = Some(Sample::default());
+        self.timeline = Timeline::default();
+    }
+
+    pub(super) fn live(&self) -> bool {
+        self.active && self.listed
+    }
+
+    /// Whether the first of what it carries was seen whole.
+    pub(super) fn has_started(&self) -> bool {
+        match self.kind {
+            Kind::Audio => self.packets > 0,
+            Kind::Video => self.video.frames > 0,
+        }
+    }
+
+    pub(super) fn handle_sender_report(&mut self, ntp_time: u64, rtp_time: u32) {
+        self.delay.handle_sender_report(ntp_time, rtp_time);
+    }
+
+    /// Takes a packet of the stream itself.
+    pub(super) fn handle(&mut self, packet: &Packet, environment: &Environment, now: Instant) {
+        self.violations.at(now);
+        let header = &packet.header;
+        if self.ssrc.is_none() {
+            // The first keyframe may take a few packets; no need to ask for one meanwhile.
+            self.pli_next = Some(now + PLI_FIRST);
+        }
+        self.first_packet_at.get_or_insert(now);
+        let ssrc = *self.ssrc.get_or_insert(header.ssrc);
+        if ssrc != header.ssrc {
+            self.violations.add(Violation::SsrcChanged, || {
+                format!("{} after {ssrc}", header.ssrc)
+            });
+            self.ssrc = Some(header.ssrc);
+            if !self.is_continued_by(packet) {
+                self.restart();
+            }
+        }
+        self.packets += 1;
+        self.bytes += packet.payload.len() as u64;
+        self.allowed.check(packet, &mut self.violations);
+        if self.sample.is_some() {
+            self.handle_sampled(packet, &environment.clips, now);
+            return;
+        }
+        let arrival = self.sequence.handle(packet, &mut self.violations, now);
+        self.sort(arrival, packet, &environment.clips, now);
+        self.assemble(environment, now);
+    }
+
+    /// Takes a packet of the stream's retransmissions.
+    pub(super) fn handle_rtx(&mut self, packet: &Packet, environment: &Environment, now: Instant) {
+        self.violations.at(now);
+        let Some(ssrc) = self.ssrc.filter(|_| self.sample.is_none()) else {
+            // Padding, or the repetition of what will be asked for anyway.
+            return;
+        };
+        let repaired = self.rtx.handle(
+            packet,
+            ssrc,
+            &self.allowed,
+            &mut self.sequence,
+            &mut self.violations,
+            now,
+        );
+        if let Some((arrival, original)) = repaired {
+            self.sort(arrival, &original, &environment.clips, now);
+            self.assemble(environment, now);
+        }
+    }
+
+    /// Gives up what does not come any more.
+    pub(super) fn handle_timeout(&mut self, environment: &Environment, now: Instant) {
+        if self.sample.is_some() {
+            return;
+        }
+        self.violations.at(now);
+        self.sequence.handle_timeout(now);
+        self.assemble(environment, now);
+        let flows = |at: Instant| now.saturating_duration_since(at) < Duration::from_secs(1);
+        if !self.assembler.needs_keyframe() || !self.last_arrival.is_some_and(flows) {
+            self.broken_since = None;
+        } else if now.saturating_duration_since(*self.broken_since.get_or_insert(now))
+            > REPAIRED_WITHIN
+        {
+            self.broken_since = Some(now);
+            if self.kind == Kind::Video {
+                self.violations.add(Violation::NotRepaired, || {
+                    let seconds = REPAIRED_WITHIN.as_secs();
+                    format!("no frame that can be decoded for {seconds} s, though packets arrive")
+                });
+            }
+        }
+    }
+
+    /// Whether a packet goes on where the stream stands, whatever its SSRC.
+    pub(super) fn is_continued_by(&self, packet: &Packet) -> bool {
+        let header = &packet.header;
+        let (Some(highest), Some(timestamp)) = (self.sequence.highest(), self.timeline.last())
+        else {
+            return false;
+        };
+        let numbers = header.sequence_number.wrapping_sub(highest as u16) as i16;
+        let ticks = header.timestamp.wrapping_sub(timestamp) as i32;
+        self.live()
+            && self.allowed.payload_types.contains(&header.payload_type)
+            && numbers.unsigned_abs() < CONTINUED_NUMBERS
+            && ticks.unsigned_abs() < self.clock_rate()
+    }
+
+    fn restart(&mut self) {
+        self.sequence.restart();
+        self.assembler.restart();
+        self.rtx.restart();
+        (self.last_known, self.last_audio) = (None, None);
+    }
+
+    fn sort(&mut self, arrival: Arrival, packet: &Packet, clips: &Clips, now: Instant) {
+        let header = &packet.header;
+        let number = match arrival {
+            Arrival::Newest(number) => {
+                self.note_arrival(packet, now);
+                let rate = self.clock_rate();
+                self.timeline
+                    .handle(header.timestamp, rate, &mut self.violations, now);
+                number
+            }
+            Arrival::Late(number) => number,
+            Arrival::Duplicate => return,
+        };
+        match self.kind {
+            // Padding-only packets (probes) carry no frame.
+            Kind::Video if packet.payload.is_empty() => self.assembler.handle_padding(number),
+            Kind::Video => self.assembler.handle(
+                number,
+                header.timestamp,
+                header.marker,
+                packet.payload.clone(),
+                now,
+            ),
+            Kind::Audio => self.handle_audio(number, packet, clips, now),
+        }
+    }
+
+    fn clock_rate(&self) -> u32 {
+        match self.kind {
+            Kind::Audio => 48_000,
+            Kind::Video => 90_000,
+        }
+    }
+
+    fn note_arrival(&mut self, packet: &Packet, now: Instant) {
+        if let Some(last) = self.last_arrival.replace(now) {
+            let gap = now.saturating_duration_since(last);
+            self.longest_gap = self.longest_gap.max(gap);
+            self.audio.gaps += u64::from(gap > AUDIO_GAP && self.kind == Kind::Audio);
+        }
+        let entry = (now, packet.payload.len());
+        remember(&mut self.recent_packets, entry, |entry| entry.0, now);
+    }
+
+    fn handle_audio(&mut self, number: u64, packet: &Packet, clips: &Clips, now: Instant) {
+        let header = &packet.header;
+        let has_level = header.extensions.iter().any(|of| of.payload.len() == 1);
+        self.audio.levels += u64::from(has_level);
+        let numbers = clips.catalogue().audio(&packet.payload);
+        let recognised = !numbers.is_empty();
+        self.audio.recognised += u64::from(recognised);
+        // A payload that comes several times in the clip says less about when it was due.
+        let known = match numbers {
+            [only] => self.delay.scheduled(self.owner.names(), *only, 50, now),
+            _ => false,
+        };
+        if !known {
+            self.delay.reported(header.timestamp, 48_000, now);
+        }
+        let this = LastAudio {
+            number,
+            timestamp: header.timestamp,
+            recognised,
+        };
+        let Some(last) = self.last_audio.filter(|last| last.number < number) else {
+            self.last_audio = self.last_audio.or(Some(this));
+            return;
+        };
+        self.last_audio = Some(this);
+        let ticks = header.timestamp.wrapping_sub(last.timestamp);
+        let next = number == last.number + 1 && last.recognised && recognised;
+        if next && !header.marker && AUDIO_HOLE.contains(&ticks) {
+            self.violations.add(Violation::AudioGap, || {
+                let ms = ticks / 48;
+                format!("{ms} ms from number {} to the next one", last.number as u16)
+            });
+        }
+    }
+
+    /// One packet of many: its number tells how many there were.
+    fn handle_sampled(&mut self, packet: &Packet, clips: &Clips, now: Instant) {
+        let Some(sample) = &mut self.sample else {
+            return;
+        };
+        let header = &packet.header;
+        let number = header.sequence_number;
+        let highest = sample.highest.unwrap_or((1 << 16) | u64::from(number));
+        let distance = number.wrapping_sub(highest as u16) as i16;
+        let extended = highest.wrapping_add_signed(distance.into());
+        sample.highest = Some(highest.max(extended));
+        let first = *sample.first.get_or_insert(extended);
+        sample.report.packets += 1;
+        sample.report.expected = highest.max(extended).saturating_sub(first) + 1;
+        if extended < highest {
+            return;
+        }
+        let rate = self.clock_rate();
+        self.timeline
+            .handle(header.timestamp, rate, &mut self.violations, now);
+        let known = match self.kind {
+            Kind::Audio => match clips.catalogue().audio(&packet.payload) {
+                [only] => Some((*only, 50)),
+                _ => None,
+            },
+            Kind::Video => first_bytes(packet)
+                .and_then(|start| clips.catalogue().frame(start))
+                .map(|known| (known.number, 30)),
+        };
+        let names = self.owner.names();
+        let scheduled = known.is_some_and(|(number, per_second)| {
+            self.delay.scheduled(names, number, per_second, now)
+        });
+        if !scheduled {
+            self.delay.reported(header.timestamp, rate, now);
+        }
+    }
+
+    fn assemble(&mut self, environment: &Environment, now: Instant) {
+        while let Some(frame) = self.assembler.poll(&mut self.violations, now) {
+            self.video.frames += 1;
+            self.first_frame_at.get_or_insert(now);
+            self.video.keyframes += u64::from(frame.keyframe);
+            if let Some(last) = self.last_frame.replace(now) {
+                let gap = now.saturating_duration_since(last).as_millis() as u64;
+                self.video.longest_gap_ms = self.video.longest_gap_ms.max(gap);
+            }
+            remember(&mut self.recent_frames, now, |at| *at, now);
+            self.recognise(&frame, &environment.clips, now);
+            self.decode(frame, &environment.decoder);
+        }
+    }
+
+    /// What the bytes of a frame tell without decoding.
+    fn recognise(&mut self, frame: &Frame, clips: &Clips, now: Instant) {
+        let Some(known) = clips.catalogue().frame(&frame.data) else {
+            self.delay.reported(frame.timestamp, 90_000, now);
+            self.last_known = None;
+            return;
+        };
+        if clips.catalogue().is_whole(&frame.data) {
+            self.video.recognised += 1;
+        } else {
+            self.violations.add(Violation::ContentChanged, || {
+                format!("frame {} of layer {}", known.number, known.layer)
+            });
+        }
+        if !self
+            .delay
+            .scheduled(self.owner.names(), known.number, 30, now)
+        {
+            self.delay.reported(frame.timestamp, 90_000, now);
+        }
+        let Some((before, time)) = self.last_known.replace((known, frame.timestamp)) else {
+            return;
+        };
+        let switched = before.layer != known.layer;
+        self.video.switches += u64::from(switched);
+        if !frame.keyframe && !known.continues(&before) {
+            self.violations.add(Violation::SwitchWithoutKeyframe, || {
+                let (from, to) = (before.layer, known.layer);
+                format!(
+                    "frame {} of layer {to} after {} of layer {from}",
+                    known.number, before.number
+                )
+            });
+        }
+        let off = frames_off(
+            known.number,
+            before.number,
+            frame.timestamp.wrapping_sub(time),
+        );
+        let tolerance = if switched || frame.after_loss { 2 } else { 0 };
+        if off.abs() > tolerance {
+            self.violations.add(Violation::NumberJump, || {
+                format!(
+                    "{} after {}, {off} frames more than time",
+                    known.number, before.number
+                )
+            });
+        }
+    }
+
+    fn decode(&mut self, frame: Frame, decoder: &DecodeThread) {
+        let wanted = match self.decoded {
+            None => false,
+            Some(DecodedFrames::Keyframes) => frame.keyframe,
+            Some(DecodedFrames::All) => frame.keyframe || !self.decoder_waits,
+        };
+        if !wanted {
+            self.video.skipped += u64::from(self.decoder_waits);
+            return;
+        }
+        self.decoder_waits = decoder.send(&self.pictures, frame).is_err();
+        if self.decoder_waits {
+            // The generator is too slow, and no focus is to blame: decoding goes on at the next keyframe.
+            self.video.skipped += 1;
+            Health::count(&HEALTH.frames_not_decoded);
+        }
+    }
+
+    pub(super) fn feedback(&mut self, own_ssrc: u32, now: Instant, out: &mut Vec<Feedback>) {
+        let video = self.kind == Kind::Video && self.sample.is_none();
+        let Some(media_ssrc) = self.ssrc.filter(|_| video) else {
+            return;
+        };
+        let numbers = self.sequence.nacks(now);
+        if !numbers.is_empty() {
+            self.video.nacks += 1;
+            let nacks = nack_pairs_from_sequence_numbers(&numbers);
+            out.push(Box::new(TransportLayerNack {
+                sender_ssrc: own_ssrc,
+                media_ssrc,
+                nacks,
+            }));
+        }
+        let stuck = self.decoded == Some(DecodedFrames::All) && self.pictures.is_stuck();
+        if !self.assembler.needs_keyframe() && !stuck {
+            self.pli_next = None;
+        } else if self.pli_next.is_none_or(|next| next <= now) {
+            self.pli_next = Some(now + PLI_AGAIN);
+            self.video.plis += 1;
+            out.push(Box::new(PictureLossIndication {
+                sender_ssrc: own_ssrc,
+                media_ssrc,
+            }));
+        }
+    }
+
+    pub(super) fn reception_report(&self) -> Option<ReceptionReport> {
+        let sampled = self.sample.as_ref().and_then(|sample| sample.highest);
+        let highest = sampled.or(self.sequence.highest())?;
+        Some(ReceptionReport {
+            ssrc: self.ssrc?,
+            total_lost: self.sequence.lost as u32 & 0x7f_ffff,
+            // The extended number starts one roll-over high.
+            last_sequence_number: highest.saturating_sub(1 << 16) as u32,
+            ..Default::default()
+        })
+    }
+
+    pub(super) fn report(&self, now: Instant, since: Instant) -> StreamReport {
+        let (delay, delay_by) = self.delay.report();
+        let after = |at: Instant| at.saturating_duration_since(since).as_secs_f64() * 1000.0;
+        StreamReport {
+            user_id: self.owner.user_id.clone(),
+            device_id: self.owner.device_id.clone(),
+            purpose: self.owner.purpose.clone(),
+            stream_id: self.track.0.clone(),
+            track_id: self.track.1.clone(),
+            kind: self.kind,
+            mid: self.allowed.mid.clone(),
+            live: self.live(),
+            ssrc: self.ssrc.unwrap_or(0),
+            packets: self.packets,
+            bytes: self.bytes,
+            lost: self.sequence.lost,
+            reordered: self.sequence.reordered,
+            duplicates: self.sequence.duplicates,
+            longest_packet_gap_ms: self.longest_gap.as_millis() as u64,
+            first_packet_ms: self.first_packet_at.map(after),
+            delay,
+            delay_by,
+            rtx: self
+                .allowed
+                .rtx_payload_type
+                .map(|_| self.rtx.report.clone()),
+            sample: self.sample.as_ref().map(|sample| sample.report.clone()),
+            violations: self.violations.merged(&self.pictures.violations()),
+            video: (self.kind == Kind::Video).then(|| self.video_report(now)),
+            audio: (self.kind == Kind::Audio).then(|| self.audio_report(now)),
+        }
+    }
+
+    fn video_report(&self, now: Instant) -> VideoReport {
+        let seen = self.pictures.seen();
+        let recent = self
+            .recent_packets
+            .iter()
+            .filter(|(at, _)| is_recent(*at, now));
+        VideoReport {
+            broken: self.assembler.broken,
+            decoded: seen.decoded,
+            width: seen.size.0,
+            height: seen.size.1,
+            size_changes: seen.size_changes,
+            numbered: seen.numbered,
+            last_number: seen.last.map(|(code, _)| code.number.into()),
+            numbers_missed: seen.numbers_missed,
+            fps: self
+                .recent_frames
+                .iter()
+                .filter(|at| is_recent(**at, now))
+                .count() as f32,
+            kbps: (recent.map(|(_, bytes)| bytes).sum::<usize>() * 8 / 1000) as u32,
+            ..self.video.clone()
+        }
+    }
+
+    fn audio_report(&self, now: Instant) -> AudioReport {
+        let recent = self
+            .recent_packets
+            .iter()
+            .filter(|(at, _)| is_recent(*at, now));
+        AudioReport {
+            longest_gap_ms: self.longest_gap.as_millis() as u64,
+            packets_per_second: recent.count() as f32,
+            ..self.audio.clone()
+        }
+    }
+}
+
+impl Owner {
+    fn names(&self) -> (&str, &str) {
+        (&self.user_id, &self.device_id)
+    }
+}
+
+/// How many frames the number in the clip moved more than the time stamp did.
+pub(crate) fn frames_off(number: u16, before: u16, ticks: u32) -> i64 {
+    let turn = i64::from(CLIP_FRAMES);
+    let moved = i64::from(number) - i64::from(before);
+    let due = (i64::from(ticks as i32) + 1500).div_euclid(3000);
+    (moved - due + turn / 2).rem_euclid(turn) - turn / 2
+}
+
+/// The first bytes of a frame, if the packet has them.
+fn first_bytes(packet: &Packet) -> Option<&[u8]> {
+    let (descriptor, rest) = Descriptor::parse(&packet.payload).ok()?;
+    (descriptor.start_of_partition && descriptor.partition == 0).then_some(rest)
+}
+
+fn is_recent(at: Instant, now: Instant) -> bool {
+    now.saturating_duration_since(at) <= Duration::from_secs(1)
+}
+
+/// Keeps the entries of the last second.
+fn remember<T>(queue: &mut VecDeque<T>, entry: T, at: impl Fn(&T) -> Instant, now: Instant) {
+    queue.push_back(entry);
+    while queue
+        .front()
+        .is_some_and(|first| !is_recent(at(first), now))
+    {
+        queue.pop_front();
+    }
+}
