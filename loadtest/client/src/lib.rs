@@ -7,10 +7,19 @@
 //! ```text
 //! participant ─┬─ matrix    login, rooms, to-device messages (Client-Server API over HTTP)
 //!              ├─ call      one call from invite to end; sdp and channel are its words
-//!              ├─ peer      ICE (full), DTLS (client), SRTP, SCTP over one tokio socket set
-//!              ├─ publish   clips ► vp8 payloader ► RTP, NACK and PLI answers, sender reports
-//!              └─ receive   RTP ► checks ► frames ► pictures (decode, pattern: the frame number) ► report
+//!              ├─ net       one socket each, received from by few threads; a filter for who only counts
+//!              ├─ peer      ICE (full), DTLS, SRTP, SCTP; link is what is up
+//!              ├─ publish   clips ► vp8 payloader ► RTP, NACK and PLI answers, sender reports; schedule: when what is due
+//!              └─ receive   RTP ► checks ► frames ► catalogue, pictures (the frame number) ► report
 //! ```
+//! * [`Checks::Full`] looks at every packet and every frame, and decodes as much as is asked for. [`Checks::Light`] does all of the
+//!   signalling, ICE, DTLS, pings and receiver reports, but has media dropped and counted by the kernel, so that thousands fit.
+//! * [`GeneratorHealth`] says whether the generator kept up: late sends, late timers, full sockets and queues. Without it no figure says
+//!   anything of a focus.
+//! * [`peer`], [`publish`], [`receive`] and [`sdp`] know nothing of Matrix, and take what other servers offer: full ICE, other payload types
+//!   and extension ids, streams named by `a=ssrc` or by mid, no data channel. Whoever has a remote description, and can carry the own one
+//!   there, can publish and validate. Names for [`receive::Owner`] are then whatever was given to [`publish::Publisher::announce`].
+//!
 //! Every module can be used alone: a test that wants to send something hostile takes [`matrix`] and [`peer`] and leaves the rest.
 
 mod call;

@@ -55,7 +55,7 @@ pub struct Terms {
     pub rids: Vec<String>,
     /// Transport-wide sequence numbers, in both directions.
     pub transport_cc: bool,
-    /// Retransmissions on a stream of their own (RFC 4588) for what is received.
+    /// Retransmissions on a stream of their own (RFC 4588) for what is received. What is sent is repeated as it was.
     pub rtx: bool,
 }
 
@@ -302,10 +302,14 @@ impl Local {
         if self.audio_track.is_some() {
             let _ = write!(sdp, "a=ssrc:{} cname:{}\r\n", ssrcs.audio, self.stream_id);
         }
-        self.media_lines(&mut sdp, "video", "1", "96", "actpass");
+        let numbers = if self.terms.rtx { "96 97" } else { "96" };
+        self.media_lines(&mut sdp, "video", "1", numbers, "actpass");
         sdp.push_str(direction(self.video_track.is_some(), true));
         self.own_msid(&mut sdp, self.video_track.as_deref());
         sdp.push_str(VP8_LINES_96);
+        if self.terms.rtx {
+            sdp.push_str("a=rtpmap:97 rtx/90000\r\na=fmtp:97 apt=96\r\n");
+        }
         self.transport_cc_lines(&mut sdp, "96");
         let _ = write!(sdp, "a=extmap:4 {MID}\r\na=extmap:10 {RID}\r\n");
         match &self.terms.rids[..] {
@@ -534,6 +538,7 @@ mod tests {
         );
         assert_eq!(remote.media[1].payload_type("vp8"), Some(96));
         assert_eq!(remote.media[1].extension_ids().rid, Some(10));
+        assert_eq!(remote.media[1].rtx_of(96), Some(97));
     }
 
     const FOCUS_OFFER: &str = "v=0\r\no=- 1 3 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=ice-lite\r\na=group:BUNDLE 0 1 2 3 4\r\n\

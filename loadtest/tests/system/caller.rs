@@ -52,7 +52,10 @@ impl Caller {
             stream_id: random_id(12),
             audio_track: Some(random_id(12)),
             video_track: Some(random_id(12)),
-            terms: Terms::default(),
+            terms: Terms {
+                rtx: false,
+                ..Terms::default()
+            },
         };
         Caller {
             device,
