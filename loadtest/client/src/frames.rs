@@ -21,6 +21,8 @@ pub struct Frame {
     pub timestamp: u32,
     /// Whether frames may be missing between this one and the one before.
     pub after_loss: bool,
+    /// Whether frames before this one were there and were not decoded, because the decoder was busy.
+    pub after_skip: bool,
 }
 
 /// A packet that is not there after this long is given up, and decoding goes on at the next keyframe.
@@ -222,6 +224,7 @@ impl Assembler {
             keyframe,
             timestamp: partial.timestamp,
             after_loss,
+            after_skip: false,
         })
     }
 

@@ -38,8 +38,7 @@ impl DecodeThread {
         DecodeThread(sender)
     }
 
-    /// One of those that the participants of a process share: half as many as there are cores, since the rest of the generator needs
-    /// some, too. A stream must stay with one of them.
+    /// One of those that the participants of a process share, as many as there are cores. A stream must stay with one of them.
     pub fn shared() -> DecodeThread {
         static THREADS: LazyLock<Vec<DecodeThread>> = LazyLock::new(|| {
             let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -163,7 +162,7 @@ impl Seen {
         let (width, height) = (size.0.into(), size.1.into());
         match pattern::read(&picture.planes[0], width, width, height) {
             Ok(code) => {
-                let complete = frames == DecodedFrames::All && !resized;
+                let complete = frames == DecodedFrames::All && !resized && !frame.after_skip;
                 self.number(code, frame.timestamp, frame.after_loss, complete);
             }
             // A camera may film anything; but what has been numbered stays numbered.
@@ -223,6 +222,7 @@ mod tests {
             keyframe: is_keyframe(data),
             timestamp: number * 3000,
             after_loss,
+            after_skip: false,
         }
     }
 

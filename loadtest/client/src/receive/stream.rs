@@ -462,7 +462,7 @@ impl Stream {
         }
     }
 
-    fn decode(&mut self, frame: Frame, decoder: &DecodeThread) {
+    fn decode(&mut self, mut frame: Frame, decoder: &DecodeThread) {
         let wanted = match self.decoded {
             None => false,
             Some(DecodedFrames::Keyframes) => frame.keyframe,
@@ -472,6 +472,7 @@ impl Stream {
             self.video.skipped += u64::from(self.decoder_waits);
             return;
         }
+        frame.after_skip = self.decoder_waits;
         self.decoder_waits = decoder.send(&self.pictures, frame).is_err();
         if self.decoder_waits {
             // The generator is too slow, and no focus is to blame: decoding goes on at the next keyframe.
