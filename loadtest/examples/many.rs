@@ -1,5 +1,5 @@
-//! How long it takes until so many light participants are in one call, and what they cost then. Focus, homeserver and participants are
-//! in this one process, so the processor time is that of all of them.
+//! How long it takes until so many light participants are in calls of one publisher each, and what they cost then. Focus, homeserver and
+//! participants are in this one process, so the processor time is that of all of them.
 //!
 //! ```sh
 //! cargo run -p weir-loadtest --example many -- 300 10     # participants, seconds
@@ -18,6 +18,8 @@ use weir_client::{Checks, Histogram, JoinConfig, Participant, Publish, generator
 
 /// Joins that are under way at once.
 const AT_ONCE: usize = 32;
+/// A focus takes 200 in a conference if nobody tells it otherwise.
+const IN_A_CALL: u64 = 150;
 
 #[tokio::main]
 async fn main() {
@@ -27,9 +29,8 @@ async fn main() {
             .next()
             .map_or(default, |number| number.expect("a number"))
     };
-    let (count, seconds) = (next(300).clamp(1, 5000), next(10).clamp(1, 600));
+    let (count, seconds) = (next(300).clamp(1, 2000), next(10).clamp(1, 600));
     let site = Site::start(1, "127.0.0.1:0").await;
-    let call = site.call().await;
     let config = |user: String| {
         JoinConfig::new(
             &site.homeserver.url(),
@@ -37,25 +38,32 @@ async fn main() {
             PASSWORD,
             site.focus_address(),
         )
-        .in_call(&call.room_id, &call.conf_id)
     };
-    let publisher = JoinConfig {
-        wanted: None,
-        ..config("publisher".into())
-    };
-    let publisher = Participant::join(publisher)
-        .await
-        .expect("the publisher joins");
+    let (mut calls, mut everyone) = (Vec::new(), Vec::new());
+    for index in 0..count.div_ceil(IN_A_CALL) {
+        let call = site.call().await;
+        let publisher = JoinConfig {
+            wanted: None,
+            ..config(format!("publisher{index}")).in_call(&call.room_id, &call.conf_id)
+        };
+        everyone.push(
+            Participant::join(publisher)
+                .await
+                .expect("a publisher joins"),
+        );
+        calls.push(call);
+    }
     let (began, cpu) = (Instant::now(), cpu_seconds());
     let turns = Arc::new(Semaphore::new(AT_ONCE));
     let joins: Vec<_> = (0..count)
         .map(|index| {
+            let call = &calls[(index / IN_A_CALL) as usize];
             let config = JoinConfig {
                 publish: Publish::NOTHING,
                 wanted: Some(SMALL),
                 checks: Checks::Light,
                 seed: Some(index),
-                ..config(format!("light{index}"))
+                ..config(format!("light{index}")).in_call(&call.room_id, &call.conf_id)
             };
             let turns = Arc::clone(&turns);
             tokio::spawn(async move {
@@ -71,11 +79,10 @@ async fn main() {
             })
         })
         .collect();
-    let mut everyone = vec![publisher];
     for join in joins {
         everyone.push(join.await.expect("a join"));
     }
-    let connected = everyone.iter().filter(|of| of.snapshot().connected).count() - 1;
+    let connected = everyone.iter().filter(|of| of.snapshot().connected).count() - calls.len();
     println!(
         "{connected} of {count} connected after {:.1} s, {:.1} s of processor time",
         began.elapsed().as_secs_f64(),

@@ -507,6 +507,66 @@ mod tests {
     }
 
     #[test]
+    fn the_delay_by_the_bytes_is_the_delay_by_the_number_in_the_picture() {
+        let (start, late) = (Instant::now(), Duration::from_millis(40));
+        let parameters = |payload_type| SendParameters {
+            mid: String::new(),
+            payload_type,
+            extensions: ExtensionIds::default(),
+        };
+        let ssrcs = Ssrcs {
+            audio: 1,
+            layers: [2, 3, 4],
+        };
+        let (clips, names) = (Clips::committed(), ("@cross:x", "D"));
+        let video = Some(parameters(96));
+        let mut publisher =
+            Publisher::new(clips.clone(), ssrcs, video, Some(parameters(111)), start);
+        publisher.announce(names.0, names.1);
+        let mut receiver = Receiver::new(DecodeThread::start(), clips, 9, start);
+        receiver.apply(&Remote::parse(OFFER).unwrap());
+        receiver.set_owners(|_, _| {
+            Some(Owner {
+                user_id: names.0.into(),
+                device_id: names.1.into(),
+                purpose: String::new(),
+            })
+        });
+        let (mut now, mut last_video) = (start, start);
+        while now < start + Duration::from_secs(7) {
+            while let Some(packet) = publisher.poll_packet(now) {
+                if [1, 4].contains(&packet.header.ssrc) {
+                    receiver.handle_rtp(&packet, now + late);
+                    last_video = if packet.header.ssrc == 4 {
+                        now + late
+                    } else {
+                        last_video
+                    };
+                }
+            }
+            now = publisher.poll_timeout().unwrap();
+        }
+        while receiver.streams[0].pictures.seen().decoded < receiver.streams[0].video.frames
+            && start.elapsed() < Duration::from_secs(20)
+        {
+            std::thread::yield_now();
+        }
+        for stream in receiver.report(now, start) {
+            assert!(stream.delay.count() >= 200, "{:?}", stream.kind);
+            let delays = (stream.delay.percentile_ms(0.0), stream.delay.max_ms());
+            assert_eq!(delays, (Some(40.0), Some(40.0)), "{:?}", stream.kind);
+        }
+        // The clip has turned once: 150 frames.
+        let seen = receiver.streams[0].pictures.seen();
+        let frame = 150 + u32::from(seen.last.unwrap().0.number);
+        let by_number = last_video - (start + Duration::from_secs(1) * frame / 30);
+        assert!(
+            by_number.abs_diff(late) < Duration::from_micros(1),
+            "{by_number:?}"
+        );
+    }
+
+    #[test]
     fn packets_of_an_unknown_ssrc_are_counted_and_change_nothing() {
         let mut receiver =
             Receiver::new(DecodeThread::start(), Clips::committed(), 9, Instant::now());

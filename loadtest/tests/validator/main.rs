@@ -15,7 +15,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use site::{PASSWORD, Site, until_some};
 use tampers::{Sabotage, sabotages};
-use weir_client::{Checks, JoinConfig, Kind, Participant, Publish, Report, Size, Violation};
+use weir_client::{
+    Checks, JoinConfig, Kind, Participant, Publish, Report, Size, TransportFeedback, Violation,
+};
 
 /// The longest of the sabotages takes seven seconds to be noticed.
 const LISTEN: Duration = Duration::from_secs(12);
@@ -71,6 +73,10 @@ async fn run() -> Outcome {
             publish: Publish::NOTHING,
             wanted: Some(wanted),
             checks: Checks::Full { decode },
+            transport_feedback: match name {
+                "feedback_sent" => TransportFeedback::Sent,
+                _ => TransportFeedback::None,
+            },
             tamper,
             ..config(name)
         };
@@ -142,7 +148,7 @@ fn assert_caught(name: &str, kind: Kind, expected: Violation) {
 
 #[test]
 fn nothing_is_named_where_nothing_is_broken() {
-    for name in ["nothing_broken", "packets_lost"] {
+    for name in ["nothing_broken", "packets_lost", "feedback_sent"] {
         let report = &OUTCOME.reports[name];
         for stream in &report.streams {
             assert_eq!(stream.violations, [], "{name}");
@@ -162,6 +168,13 @@ fn losses_are_repaired_by_retransmissions() {
     let rtx = video.rtx.as_ref().expect("RTX is negotiated");
     assert!(rtx.repaired >= 5, "{rtx:?}");
     assert!(video.video.as_ref().unwrap().nacks >= 5);
+}
+
+#[test]
+fn transport_wide_feedback_goes_out_ten_times_a_second() {
+    let sent = |name| OUTCOME.reports[name].transport.feedbacks_sent;
+    assert!(sent("feedback_sent") >= 50, "{}", sent("feedback_sent"));
+    assert_eq!(sent("nothing_broken"), 0);
 }
 
 #[test]
@@ -204,7 +217,7 @@ macro_rules! catches {
 
         #[test]
         fn every_sabotage_has_its_test() {
-            let mut tested = vec!["nothing_broken", "packets_lost", $(stringify!($name)),*];
+            let mut tested = vec!["nothing_broken", "packets_lost", "feedback_sent", $(stringify!($name)),*];
             let mut all: Vec<_> = sabotages().iter().map(|sabotage| sabotage.name).collect();
             (tested.sort(), all.sort());
             assert_eq!(tested, all);

@@ -33,6 +33,10 @@ pub(crate) fn sabotages() -> Vec<Sabotage> {
             layer: "q",
             decode: Decode::ALL,
         },
+        Sabotage {
+            tamper: None,
+            ..small("feedback_sent", lost())
+        },
         small("packets_lost", lost()),
         small(
             "picture_id_not_rewritten",
