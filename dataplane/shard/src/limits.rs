@@ -81,8 +81,8 @@ pub const TEMPORAL_LAYERS_MAX: usize = 4;
 /// the same key; a participant that wants more joins again.
 pub const USED_SSRCS_MAX: usize = 16 * 1024;
 
-/// Subscriptions of one track on this shard.
-pub const SUBSCRIPTIONS_PER_TRACK: usize = 1024;
+/// Subscriptions of one track on this shard: a lecture to everybody on it.
+pub const SUBSCRIPTIONS_PER_TRACK: usize = TRANSPORTS_MAX;
 
 /// Mid and rid in a header extension (RFC 8852 allows more; browsers use one or two).
 pub const MID_BYTES_MAX: usize = 16;
