@@ -7,6 +7,7 @@
 //! | [`conference`] | who is in which call, what they publish, who gets what; pure |
 //! | [`focus`] | a running focus: the loop between Matrix, conferences, DTLS and shards |
 //! | [`http`] | health, metrics, the page |
+//! | [`run`] | a focus as a process, until it is told to stop |
 // The futures of matrix-sdk nest deeply.
 #![recursion_limit = "256"]
 
@@ -15,3 +16,4 @@ pub mod conference;
 pub mod config;
 pub mod focus;
 pub mod http;
+pub mod run;

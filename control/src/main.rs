@@ -3,17 +3,11 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Parser;
-use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
-use weir::{config::Config, focus::Focus};
+use weir::config::Config;
 
 /// Exit code of a configuration that cannot be used.
 const EXIT_CONFIG: u8 = 2;
-
-/// What is logged by default. matrix-sdk reports as errors of its HTTP client what are ordinary answers, such as account
-/// data that is not set, and warns in every sync that there is no backup of room keys, which a focus has none of; its
-/// real failures come back to Weir, which says what they mean.
-const LOG: &str = "info,matrix_sdk=warn,matrix_sdk_crypto=warn,matrix_sdk_crypto::backups=off,matrix_sdk::http_client=off";
 
 /// A focus for Matrix calls (MSC3898).
 ///
@@ -29,7 +23,7 @@ struct Arguments {
     #[arg(long)]
     check_config: bool,
     /// What is logged, as in RUST_LOG: a level, or `target=level` pairs.
-    #[arg(long, value_name = "FILTER", env = "WEIR_LOG", default_value = LOG)]
+    #[arg(long, value_name = "FILTER", env = "WEIR_LOG", default_value = weir::run::LOG)]
     log: String,
 }
 
@@ -68,18 +62,5 @@ fn main() -> ExitCode {
 
 #[tokio::main]
 async fn run(config: Config) -> anyhow::Result<()> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let focus = tokio::select! {
-        focus = Focus::start(config) => focus?,
-        _ = interrupt.recv() => return Ok(()),
-        _ = terminate.recv() => return Ok(()),
-    };
-    tokio::select! {
-        _ = interrupt.recv() => tracing::info!("interrupted: hanging up"),
-        _ = terminate.recv() => tracing::info!("told to stop: hanging up"),
-        () = focus.ended() => anyhow::bail!("the focus ended by itself; the log says why"),
-    }
-    focus.shutdown().await;
-    Ok(())
+    weir::run::until_told(config).await
 }
