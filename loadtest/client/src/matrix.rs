@@ -289,7 +289,7 @@ const CLIENTS_MAX: usize = 8;
 
 fn sync_path(since: Option<&str>, timeout_ms: u32) -> String {
     let filter =
-        encode(r#"{"room":{"timeline":{"limit":1},"state":{"types":[]}},"presence":{"types":[]}}"#);
+        encode(r#"{"room":{"rooms":[]},"presence":{"types":[]},"account_data":{"types":[]}}"#);
     let since = since
         .map(|since| format!("&since={}", encode(since)))
         .unwrap_or_default();
