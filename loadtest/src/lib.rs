@@ -1,12 +1,36 @@
-//! What is needed to see a focus at work without installing anything: a homeserver, a focus and synthetic participants in
-//! one process.
+//! Synthetic participants at work: the load tester `weir-loadtest`, and the demo `weir-demo`.
 //!
+//! ```text
+//! cli ► scenario ► plan ─┐
+//!        machine, site ──┼─► engine ► report (table, JSON, HTML)
+//!       (child, network) │     └ sample: the focus's process and metrics, once a second
+//!             criteria ──┘
+//! ```
 //! | module | what it is |
 //! |---|---|
-//! | [`stage`] | starts everything and stops it again |
-//! | [`verdict`] | whether everybody received everybody, with reasons; pure |
-//! | [`table`] | who receives what, as text; pure |
+//! | [`cli`] | the command line and what it means |
+//! | [`scenario`], [`plan`] | who joins when and wants what; pure |
+//! | [`fault`], [`machine`] | what keeps a run from beginning, in one line |
+//! | [`site`], [`child`], [`network`] | homeserver, focus, rooms; the focus as a child process; a bad network |
+//! | [`engine`], [`sample`] | performs a plan and looks at everything once a second |
+//! | [`criteria`] | when a ramp ends, and whether the generator keeps up; pure |
+//! | [`report`] | what was found: data, table, page |
+//! | [`perform`] | one run from options to exit code |
+//! | [`stage`], [`verdict`], [`table`] | the demo: everything in one process |
 
+pub mod child;
+pub mod cli;
+pub mod criteria;
+pub mod engine;
+pub mod fault;
+pub mod machine;
+pub mod network;
+pub mod perform;
+pub mod plan;
+pub mod report;
+pub mod sample;
+pub mod scenario;
+pub mod site;
 pub mod stage;
 pub mod table;
 pub mod verdict;

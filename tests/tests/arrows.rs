@@ -30,7 +30,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("weir-homeserver", &[]),
     // A network knows nothing of what passes through it.
     ("weir-relay", &[]),
-    ("weir-loadtest", &["weir", "weir-client", "weir-homeserver"]),
+    (
+        "weir-loadtest",
+        &["weir", "weir-client", "weir-homeserver", "weir-relay"],
+    ),
 ];
 
 /// Crates that only test or measure and may look at everything.
