@@ -134,11 +134,15 @@ impl Run<'_> {
             self.crowd.join(*person);
         }
         self.joined = count;
+        self.until_all_is_done().await;
+        tokio::time::sleep(SETTLES).await;
+    }
+
+    async fn until_all_is_done(&self) {
         let deadline = Instant::now() + JOINS_WITHIN;
         while self.crowd.busy() && Instant::now() < deadline {
             tokio::time::sleep(LOOK).await;
         }
-        tokio::time::sleep(SETTLES).await;
     }
 
     async fn measure(&mut self) {
@@ -155,6 +159,8 @@ impl Run<'_> {
             }
         }
         tokio::time::sleep_until(start + Duration::from_secs_f64(self.plan.seconds)).await;
+        // Whoever was asked to join has joined or failed before anything is judged.
+        self.until_all_is_done().await;
     }
 
     async fn ramp(&mut self) {
