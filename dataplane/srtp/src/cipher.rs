@@ -13,6 +13,7 @@ use aws_lc_rs::{constant_time, hmac};
 use weir_wire::ExtSeq;
 
 use crate::derive::{Label, counter_mode, derive};
+use crate::kernel::VaesGcm;
 use crate::{Error, MasterKey, Profile};
 
 /// Bytes of an RTCP packet that stay readable: the header of the first packet and the sender's SSRC.
@@ -32,6 +33,15 @@ pub(crate) enum Half {
     Rtcp,
 }
 
+/// Who computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Engine {
+    /// A SIMD kernel where the processor has what it needs, else the library.
+    Fastest,
+    /// The library, always.
+    Portable,
+}
+
 /// One set of session keys with its transform.
 pub(crate) enum Cipher {
     Gcm(Gcm),
@@ -40,7 +50,7 @@ pub(crate) enum Cipher {
 }
 
 impl Cipher {
-    pub(crate) fn new(master: &MasterKey, half: Half) -> Self {
+    pub(crate) fn new(master: &MasterKey, half: Half, engine: Engine) -> Self {
         let (encryption, authentication, salt) = match half {
             Half::Rtp => (
                 Label::RtpEncryption,
@@ -63,17 +73,11 @@ impl Cipher {
                 ),
             })),
             Profile::AeadAes128Gcm => Self::Gcm(Gcm {
-                key: gcm_key(UnboundKey::new(
-                    &AES_128_GCM,
-                    &derive::<16>(master, encryption),
-                )),
+                key: GcmKey::new(&derive::<16>(master, encryption), engine),
                 salt: derive(master, salt),
             }),
             Profile::AeadAes256Gcm => Self::Gcm(Gcm {
-                key: gcm_key(UnboundKey::new(
-                    &AES_256_GCM,
-                    &derive::<32>(master, encryption),
-                )),
+                key: GcmKey::new(&derive::<32>(master, encryption), engine),
                 salt: derive(master, salt),
             }),
         }
@@ -147,48 +151,88 @@ impl Cipher {
     }
 }
 
-fn gcm_key(key: Result<UnboundKey, aws_lc_rs::error::Unspecified>) -> LessSafeKey {
-    LessSafeKey::new(key.expect("a session key has exactly its algorithm's length"))
+/// A key of AES-GCM with whoever computes with it.
+enum GcmKey {
+    Library(LessSafeKey),
+    /// Boxed: half a kilobyte, which the other does not need.
+    Kernel(Box<VaesGcm>),
+}
+
+impl GcmKey {
+    /// Prepares a key of 16 or 32 bytes.
+    fn new(key: &[u8], engine: Engine) -> Self {
+        let kernel = match engine {
+            Engine::Fastest => VaesGcm::new(key),
+            Engine::Portable => None,
+        };
+        if let Some(kernel) = kernel {
+            return Self::Kernel(Box::new(kernel));
+        }
+        let algorithm = if key.len() == 32 {
+            &AES_256_GCM
+        } else {
+            &AES_128_GCM
+        };
+        let key = UnboundKey::new(algorithm, key)
+            .expect("a session key has exactly its algorithm's length");
+        Self::Library(LessSafeKey::new(key))
+    }
 }
 
 /// AES-GCM (RFC 7714). The nonce is made of SSRC and index, so the caller's rule never to use one pair twice keeps it unique.
 pub(crate) struct Gcm {
-    key: LessSafeKey,
+    key: GcmKey,
     salt: [u8; 12],
 }
 
 impl Gcm {
-    fn nonce(&self, ssrc: u32, low: [u8; 6]) -> Nonce {
+    fn nonce(&self, ssrc: u32, low: [u8; 6]) -> [u8; 12] {
         let mut nonce = self.salt;
         xor(&mut nonce[2..6], &ssrc.to_be_bytes());
         xor(&mut nonce[6..], &low);
-        Nonce::assume_unique_for_key(nonce)
+        nonce
     }
 
-    fn rtp_nonce(&self, ssrc: u32, index: ExtSeq) -> Nonce {
+    fn rtp_nonce(&self, ssrc: u32, index: ExtSeq) -> [u8; 12] {
         let [_, _, low @ ..] = index.0.to_be_bytes();
         self.nonce(ssrc, low)
     }
 
-    fn rtcp_nonce(&self, ssrc: u32, index: u32) -> Nonce {
+    fn rtcp_nonce(&self, ssrc: u32, index: u32) -> [u8; 12] {
         let [a, b, c, d] = index.to_be_bytes();
         self.nonce(ssrc, [0, 0, a, b, c, d])
     }
 
-    fn seal(&self, nonce: Nonce, aad: &[u8], plain: &[u8], out: &mut [u8]) {
+    fn seal(&self, nonce: [u8; 12], aad: &[u8], plain: &[u8], out: &mut [u8]) {
         let (sealed, tag) = out.split_at_mut(plain.len());
-        self.key
-            .seal_out_of_place_scatter(nonce, Aad::from(aad), plain, sealed, &[], tag)
-            .expect(
-                "the output is as long as text and tag, and no datagram is near the cipher's limit",
-            );
+        match &self.key {
+            GcmKey::Kernel(key) => tag.copy_from_slice(&key.seal(&nonce, aad, plain, sealed)),
+            GcmKey::Library(key) => {
+                let nonce = Nonce::assume_unique_for_key(nonce);
+                key.seal_out_of_place_scatter(nonce, Aad::from(aad), plain, sealed, &[], tag)
+                    .expect(
+                        "the output is as long as text and tag, and no datagram is near the cipher's limit",
+                    );
+            }
+        }
     }
 
-    fn open(&self, nonce: Nonce, aad: &[u8], sealed_and_tag: &mut [u8]) -> Result<(), Error> {
-        let opened = self
-            .key
-            .open_in_place(nonce, Aad::from(aad), sealed_and_tag);
-        opened.map(|_| ()).map_err(|_| Error::AuthFailed)
+    fn open(&self, nonce: [u8; 12], aad: &[u8], sealed_and_tag: &mut [u8]) -> Result<(), Error> {
+        match &self.key {
+            GcmKey::Kernel(key) => {
+                let (text, tag) = sealed_and_tag
+                    .split_last_chunk_mut::<GCM_TAG_BYTES>()
+                    .ok_or(Error::AuthFailed)?;
+                let expected = key.open(&nonce, aad, text);
+                constant_time::verify_slices_are_equal(&expected, tag)
+                    .map_err(|_| Error::AuthFailed)
+            }
+            GcmKey::Library(key) => {
+                let nonce = Nonce::assume_unique_for_key(nonce);
+                let opened = key.open_in_place(nonce, Aad::from(aad), sealed_and_tag);
+                opened.map(|_| ()).map_err(|_| Error::AuthFailed)
+            }
+        }
     }
 
     fn seal_rtp(&self, ssrc: u32, index: ExtSeq, header: &[u8], payload: &[u8], out: &mut [u8]) {
@@ -338,18 +382,13 @@ mod tests {
         bytes.try_into().unwrap()
     }
 
-    /// The session key and salt of RFC 7714 §16 and §17.
-    fn gcm_of_rfc_7714(profile: Profile) -> Gcm {
+    /// The session key and salt of RFC 7714 §16 and §17, with each engine.
+    fn gcm_of_rfc_7714(profile: Profile) -> [Gcm; 2] {
         let key: [u8; 32] = std::array::from_fn(|at| at as u8);
-        let algorithm = if profile == Profile::AeadAes256Gcm {
-            &AES_256_GCM
-        } else {
-            &AES_128_GCM
-        };
-        Gcm {
-            key: gcm_key(UnboundKey::new(algorithm, &key[..profile.key_len()])),
+        [Engine::Fastest, Engine::Portable].map(|engine| Gcm {
+            key: GcmKey::new(&key[..profile.key_len()], engine),
             salt: *b"Quid pro quo",
-        }
+        })
     }
 
     const RTP_HEADER: &str = "8040f17b 8041f8d3 5501a0b2";
@@ -367,24 +406,26 @@ mod tests {
         c61de047 6f1b6fad 1d1eb30c 4446839f 57ff6f6c b26ac3be 800005d4";
 
     fn check_rtp(profile: Profile, sealed: &str) {
-        let gcm = gcm_of_rfc_7714(profile);
-        let (header, payload) = (hex::<12>(RTP_HEADER), hex::<38>(RTP_PAYLOAD));
-        let (ssrc, index) = (0x5501_a0b2, ExtSeq(0xf17b));
-        let mut packet = [0; 66];
-        gcm.seal_rtp(ssrc, index, &header, &payload, &mut packet);
-        assert_eq!(packet, hex(sealed));
-        gcm.open_rtp(ssrc, index, 12, &mut packet).unwrap();
-        assert_eq!(packet[12..50], payload);
+        for gcm in gcm_of_rfc_7714(profile) {
+            let (header, payload) = (hex::<12>(RTP_HEADER), hex::<38>(RTP_PAYLOAD));
+            let (ssrc, index) = (0x5501_a0b2, ExtSeq(0xf17b));
+            let mut packet = [0; 66];
+            gcm.seal_rtp(ssrc, index, &header, &payload, &mut packet);
+            assert_eq!(packet, hex(sealed));
+            gcm.open_rtp(ssrc, index, 12, &mut packet).unwrap();
+            assert_eq!(packet[12..50], payload);
+        }
     }
 
     fn check_rtcp(profile: Profile, sealed: &str) {
-        let gcm = gcm_of_rfc_7714(profile);
-        let plain = hex::<52>(RTCP);
-        let mut packet = [0; 72];
-        gcm.seal_rtcp(0x4d61_7273, 0x5d4, &plain, &mut packet);
-        assert_eq!(packet, hex(sealed));
-        gcm.open_rtcp(0x4d61_7273, 0x5d4, &mut packet).unwrap();
-        assert_eq!(packet[..52], plain);
+        for gcm in gcm_of_rfc_7714(profile) {
+            let plain = hex::<52>(RTCP);
+            let mut packet = [0; 72];
+            gcm.seal_rtcp(0x4d61_7273, 0x5d4, &plain, &mut packet);
+            assert_eq!(packet, hex(sealed));
+            gcm.open_rtcp(0x4d61_7273, 0x5d4, &mut packet).unwrap();
+            assert_eq!(packet[..52], plain);
+        }
     }
 
     #[test]

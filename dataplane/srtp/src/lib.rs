@@ -7,6 +7,7 @@
 mod cipher;
 mod derive;
 mod error;
+mod kernel;
 mod key;
 mod profile;
 mod receiver;

@@ -3,7 +3,7 @@
 use weir_wire::rtp::{self, Header};
 use weir_wire::{ExtSeq, Seq};
 
-use crate::cipher::{Cipher, ENCRYPTED, Half};
+use crate::cipher::{Cipher, ENCRYPTED, Engine, Half};
 use crate::replay::Sources;
 use crate::sender::rtcp_ssrc;
 use crate::{Error, MasterKey, Profile};
@@ -36,10 +36,19 @@ impl Receiver {
     /// Derives the session keys; at most `sources_max` SSRCs are told apart, in RTP and in RTCP each. Their memory is taken now:
     /// about 170 bytes for each.
     pub fn new(key: &MasterKey, sources_max: usize) -> Self {
+        Self::with(key, sources_max, Engine::Fastest)
+    }
+
+    /// The same without SIMD kernels: what they are compared with, in tests and in time.
+    pub fn portable(key: &MasterKey, sources_max: usize) -> Self {
+        Self::with(key, sources_max, Engine::Portable)
+    }
+
+    fn with(key: &MasterKey, sources_max: usize, engine: Engine) -> Self {
         Self {
             profile: key.profile(),
-            rtp: Cipher::new(key, Half::Rtp),
-            rtcp: Cipher::new(key, Half::Rtcp),
+            rtp: Cipher::new(key, Half::Rtp, engine),
+            rtcp: Cipher::new(key, Half::Rtcp, engine),
             rtp_sources: Sources::new(sources_max),
             rtcp_sources: Sources::new(sources_max),
         }

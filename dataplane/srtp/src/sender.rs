@@ -3,7 +3,7 @@
 use weir_wire::rtp::FIXED_HEADER_BYTES;
 use weir_wire::{ExtSeq, Seq};
 
-use crate::cipher::{Cipher, ENCRYPTED, Half, RTCP_CLEAR_BYTES};
+use crate::cipher::{Cipher, ENCRYPTED, Engine, Half, RTCP_CLEAR_BYTES};
 use crate::{Error, MasterKey, Profile};
 
 /// The first RTP index that 32 bits of roll-over counter cannot hold.
@@ -24,10 +24,19 @@ pub struct Sender {
 impl Sender {
     /// Derives the session keys.
     pub fn new(key: &MasterKey) -> Self {
+        Self::with(key, Engine::Fastest)
+    }
+
+    /// The same without SIMD kernels: what they are compared with, in tests and in time.
+    pub fn portable(key: &MasterKey) -> Self {
+        Self::with(key, Engine::Portable)
+    }
+
+    fn with(key: &MasterKey, engine: Engine) -> Self {
         Self {
             profile: key.profile(),
-            rtp: Cipher::new(key, Half::Rtp),
-            rtcp: Cipher::new(key, Half::Rtcp),
+            rtp: Cipher::new(key, Half::Rtp, engine),
+            rtcp: Cipher::new(key, Half::Rtcp, engine),
             next_rtcp_index: 0,
         }
     }
