@@ -13,7 +13,7 @@
 //! completions, hand datagrams and commands over, flush, queue sends, give buffers back, and one `io_uring_enter` that
 //! submits it all and sleeps.
 //!
-//! All `unsafe` of the project outside SIMD kernels is in this crate, one operation a block.
+//! All `unsafe` of the focus outside SIMD kernels is in this crate, one operation a block.
 
 #![allow(unsafe_code)]
 #![deny(unsafe_op_in_unsafe_fn, clippy::multiple_unsafe_ops_per_block)]
