@@ -37,6 +37,8 @@ const SUBSCRIBERS: u32 = 100;
 const KEYFRAME_EVERY: u64 = 30;
 /// Frames until every subscriber gets all: three seconds, after which one that sends no feedback is not limited.
 const SETTLING: usize = 90;
+/// Frames between two connectivity checks, without which consent ends after 30 s.
+const CHECKED_EVERY: u64 = 300;
 
 /// One step: prepares a pass, and says how long the pass took and how many times the step was done.
 struct Step {
@@ -290,6 +292,7 @@ struct World {
     sender: Sender,
     now: Instant,
     next: ExtSeq,
+    subscribers: u32,
     bytes: usize,
     buffers: Vec<ReceiveBuffer>,
     publisher: SocketAddr,
@@ -308,6 +311,7 @@ impl World {
             sender: Sender::new(&participant(0, profile).own_key()?),
             now,
             next: ExtSeq::new(0, Seq(0)),
+            subscribers,
             bytes,
             publisher: address(0),
         };
@@ -358,6 +362,13 @@ impl World {
     /// One frame through the shard: how long receiving took, and how long sealing.
     fn frame(&mut self) -> Result<(Duration, Duration)> {
         self.now += Medium::Camera.interval();
+        if self.next.0.is_multiple_of(CHECKED_EVERY * FRAME as u64) {
+            for number in 0..=self.subscribers {
+                let of = participant(number, Profile::AeadAes128Gcm);
+                self.datagram(&of.request()?, address(number));
+                self.drain();
+            }
+        }
         self.shard.handle_timeout(self.now);
         let mut frame = Vec::with_capacity(FRAME);
         for _ in 0..FRAME {
@@ -375,6 +386,12 @@ impl World {
         let handled = start.elapsed();
         self.shard.flush(self.now);
         let flushed = start.elapsed() - handled;
+        let kept = self.counters.rtp_received.get();
+        ensure!(
+            kept == self.next.0,
+            "the shard received {kept} packets of {}",
+            self.next.0
+        );
         self.drain();
         Ok((handled, flushed))
     }
