@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
+use weir_shard::metrics::{Family, HistogramView, Labels, Sink};
 use weir_shard::{
     AddTrack, Command, ConferenceId, Counters, DropReason, ExtensionIds, MasterKey, Profile,
     Purpose, Size, Subscribe, SubscriptionId, TrackId,
@@ -248,19 +249,26 @@ impl Counts {
 
 /// Everything that a shard and its ring have counted, for an error that says why a measurement is none.
 fn counted(shard: &ShardHandle) -> String {
-    let mut all = Vec::new();
-    shard.counters().for_each(|name, labels, value| {
+    let mut all = Listed::default();
+    shard.counters().export(&mut all);
+    shard.ring_counters().export(&mut all);
+    all.0.join(", ")
+}
+
+/// Counters and levels that are not zero, as text.
+#[derive(Default)]
+struct Listed(Vec<String>);
+
+impl Sink for Listed {
+    fn number(&mut self, family: &'static Family, labels: Labels<'_>, value: u64) {
         if value > 0 {
             let labels: Vec<&str> = labels.iter().map(|label| label.1).collect();
-            all.push(format!("{name} {} {value}", labels.join(" ")));
+            self.0
+                .push(format!("{} {} {value}", family.name, labels.join(" ")));
         }
-    });
-    shard.ring_counters().for_each(|name, value| {
-        if value > 0 {
-            all.push(format!("{name} {value}"));
-        }
-    });
-    all.join(", ")
+    }
+
+    fn histogram(&mut self, _: &'static Family, _: Labels<'_>, _: HistogramView<'_>) {}
 }
 
 /// A measurement of a shard that drops is none.

@@ -19,7 +19,6 @@ use axum::{
     routing::get,
 };
 use include_dir::{Dir, include_dir};
-use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{net::TcpListener, task::JoinHandle};
 
 /// The page, as it was when the binary was built.
@@ -48,6 +47,11 @@ impl Readiness {
     }
 }
 
+/// Puts together what a scrape gets.
+pub trait Metrics: FnOnce() -> String + Clone + Send + Sync + 'static {}
+
+impl<F: FnOnce() -> String + Clone + Send + Sync + 'static> Metrics for F {}
+
 /// A running listener. Dropping it leaves the listener running; [`Server::shutdown`] stops it.
 #[derive(Debug)]
 pub struct Server {
@@ -64,7 +68,7 @@ impl Server {
         address: SocketAddr,
         serves_page: bool,
         readiness: Readiness,
-        metrics: PrometheusHandle,
+        metrics: impl Metrics,
     ) -> std::io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
@@ -90,11 +94,11 @@ impl Server {
     }
 }
 
-fn router(serves_page: bool, readiness: Readiness, metrics: PrometheusHandle) -> Router {
+fn router(serves_page: bool, readiness: Readiness, metrics: impl Metrics) -> Router {
     let router = Router::new()
         .route("/health/live", get(|| async { "live\n" }))
         .route("/health/ready", get(ready).with_state(readiness))
-        .route("/metrics", get(render).with_state(metrics));
+        .route("/metrics", get(move || render(metrics)));
     if serves_page {
         router
             .route("/", get(|| async { page_file("index.html") }))
@@ -118,14 +122,16 @@ async fn ready(State(readiness): State<Readiness>) -> (StatusCode, &'static str)
     }
 }
 
-async fn render(State(metrics): State<PrometheusHandle>) -> impl IntoResponse {
-    (
-        [(
-            header::CONTENT_TYPE,
-            "text/plain; version=0.0.4; charset=utf-8",
-        )],
-        metrics.render(),
-    )
+/// Puts the text together on a thread that may block: it reads files, and waits for another scrape to be done.
+async fn render(metrics: impl Metrics) -> Response {
+    let content_type = "text/plain; version=0.0.4; charset=utf-8";
+    match tokio::task::spawn_blocking(metrics).await {
+        Ok(text) => ([(header::CONTENT_TYPE, content_type)], text).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "the metrics could not be put together");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
 }
 
 /// One file of the page. The path is a key into what was embedded, so there is nothing to traverse.

@@ -1,6 +1,6 @@
 //! The device: what the focus holds to send, and how it comes to be.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Instant};
 
 use matrix_sdk::{
     Client,
@@ -21,7 +21,7 @@ use crate::{
     outbox::{Message, Outbox, raw_content, send_error},
     session,
     short::Short,
-    sync::SyncLoop,
+    sync::{LastSync, SyncLoop},
 };
 
 /// Invitations that may wait to be answered; more at once are left unanswered.
@@ -37,6 +37,7 @@ struct Inner {
     device_id: String,
     outbox: Outbox,
     stop: watch::Sender<bool>,
+    last_sync: Arc<LastSync>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -59,11 +60,13 @@ pub async fn connect(config: Config) -> Result<(Device, Receiver<Incoming>), Con
     let (user_id, device_id) = meta
         .map(|meta| (meta.user_id.to_string(), meta.device_id.to_string()))
         .unwrap_or_default();
+    let last_sync = Arc::new(LastSync::new());
     let sync = SyncLoop {
         client: client.clone(),
         incoming,
         invitations,
         stop: stopped.clone(),
+        last_sync: Arc::clone(&last_sync),
     };
     let tasks = vec![
         tokio::spawn(sync.run()),
@@ -81,6 +84,7 @@ pub async fn connect(config: Config) -> Result<(Device, Receiver<Incoming>), Con
         device_id,
         outbox,
         stop,
+        last_sync,
         tasks: Mutex::new(tasks),
     };
     Ok((Device(Arc::new(inner)), receiver))
@@ -95,6 +99,12 @@ impl Device {
     /// The device id; the same after a restart on the same store.
     pub fn device_id(&self) -> &str {
         &self.0.device_id
+    }
+
+    /// When the homeserver has answered a sync last; before the first time, when the device was made. While there is nothing to
+    /// say it answers every half a minute.
+    pub fn last_sync(&self) -> Instant {
+        self.0.last_sync.get()
     }
 
     /// Sends one to-device message.

@@ -1,5 +1,7 @@
 //! What the focus is told by its homeserver.
 
+use std::time::Instant;
+
 use serde_json::Value;
 
 /// How a to-device message travels.
@@ -26,6 +28,9 @@ pub enum Incoming {
         protection: Protection,
         /// Device that sent it; known only for [`Protection::Olm`].
         sender_device: Option<String>,
+        /// When the response of the homeserver that it was in had arrived and been decrypted. Matrix does not tell when it was
+        /// sent.
+        arrived: Instant,
     },
     /// A state event `m.call` or `m.call.member` (or its unstable name) of a joined room: at the start, then each change.
     CallState {

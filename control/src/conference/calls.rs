@@ -9,7 +9,7 @@ use weir_signal::{
 };
 
 use super::{
-    Conferences, Output, ParticipantId, Refusal, Sender,
+    CallEnd, Conferences, Happened, InviteResult, Output, ParticipantId, Refusal, Sender,
     conference::Conference,
     ids,
     leg::{Leg, NewLeg},
@@ -27,11 +27,10 @@ impl Conferences {
             return;
         }
         match body {
-            Body::Invite(invite) => {
-                if let Err(reason) = self.handle_invite(sender, &envelope, &invite, now) {
-                    self.refuse_invite(sender, &envelope, reason);
-                }
-            }
+            Body::Invite(invite) => match self.handle_invite(sender, &envelope, &invite, now) {
+                Ok(()) => self.count_invite(InviteResult::Accepted),
+                Err(reason) => self.refuse_invite(sender, &envelope, reason),
+            },
             // An ICE-lite end learns where the client is from its checks.
             Body::Candidates(_) => self.expect_call(sender, &envelope, |_| false, now),
             Body::SelectAnswer { selected_party_id } => {
@@ -63,7 +62,12 @@ impl Conferences {
         match check_envelope(sender, &message.envelope).and_then(|()| self.take_rate(sender, now)) {
             Ok(()) if is_invite => self.refuse_invite(sender, &message.envelope, reason),
             Ok(()) => self.shared.refuse(reason),
-            Err(reason) => self.shared.refuse(reason),
+            Err(reason) => {
+                if is_invite {
+                    self.count_invite(InviteResult::Ignored);
+                }
+                self.shared.refuse(reason);
+            }
         }
     }
 
@@ -245,6 +249,12 @@ impl Conferences {
         self.transports.remove(&leg.transport());
         self.ended.push(participant, leg.call_id());
         conference.remove(participant, None, &mut self.shared);
+        let ended = Happened::CallEnded(CallEnd::Replaced);
+        self.shared.push(Output::Happened(ended));
+    }
+
+    fn count_invite(&mut self, result: InviteResult) {
+        self.shared.push(Output::Happened(Happened::Invite(result)));
     }
 
     /// Counts a refused invite and tells its sender, where that helps.
@@ -252,10 +262,13 @@ impl Conferences {
         self.shared.refuse(reason);
         match reason {
             // A live call must not be disturbed, and nobody waits for an old one.
-            Refusal::Duplicate | Refusal::Expired => {}
+            Refusal::Duplicate | Refusal::Expired => self.count_invite(InviteResult::Ignored),
             // An answer to a flood is a flood.
-            Refusal::TooManyInvitesOfUser | Refusal::TooManyInvitesOfHomeserver => {}
+            Refusal::TooManyInvitesOfUser | Refusal::TooManyInvitesOfHomeserver => {
+                self.count_invite(InviteResult::Ignored)
+            }
             _ => {
+                self.count_invite(InviteResult::Refused);
                 let to = ParticipantId::new(sender.user_id, &envelope.device_id);
                 let envelope = envelope.reply_from(&self.shared.settings.focus.device_id);
                 let message = Message {

@@ -12,7 +12,7 @@ use weir_signal::{
 };
 
 use super::{
-    HangupReason, LiveCall, Output, ParticipantId, Protection,
+    HangupReason, Happened, LiveCall, OfferSent, Output, ParticipantId, Protection,
     board::Board,
     limits,
     ping::{Due, Ping},
@@ -273,6 +273,11 @@ impl Leg {
 
     // ── Offers ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+    /// Whether an own offer waits for its answer.
+    pub(super) fn has_offered(&self) -> bool {
+        self.offer.deadline.is_some()
+    }
+
     /// The outstanding offer has been answered, or an offer of the participant has taken its place.
     pub(super) fn end_offer(&mut self) {
         self.offer = Offer::default();
@@ -371,6 +376,7 @@ impl Leg {
         if self.offer.deadline.is_some_and(|deadline| deadline <= now) {
             // The reference client drops an offer that crosses its own, and never says so.
             self.session.rollback();
+            shared.push(Output::Happened(Happened::OfferSent(OfferSent::Unanswered)));
             self.offer = Offer {
                 deadline: None,
                 unanswered: self.offer.unanswered + 1,

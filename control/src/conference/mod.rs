@@ -16,6 +16,7 @@ mod calls;
 #[allow(clippy::module_inception)]
 mod conference;
 mod ended;
+mod happened;
 mod ids;
 mod leg;
 pub mod limits;
@@ -37,6 +38,7 @@ use std::{collections::BTreeMap, fmt, time::Instant};
 
 use weir_shard::TransportId;
 
+pub use happened::{CallEnd, Happened, InviteResult, OfferReceived, OfferSent};
 pub use ids::ParticipantId;
 pub use limits::Limits;
 pub use live_call::LiveCall;
@@ -205,6 +207,8 @@ impl Conferences {
         {
             self.ended.push(leg.participant(), leg.call_id());
             leg.close(Some(reason), &mut self.shared);
+            let ended = Happened::CallEnded(Some(reason).into());
+            self.shared.push(Output::Happened(ended));
         }
     }
 
@@ -227,6 +231,25 @@ impl Conferences {
         self.transports.len()
     }
 
+    /// How many participants publish anything, over all conferences.
+    pub fn publisher_count(&self) -> usize {
+        let legs = self
+            .conferences
+            .values()
+            .flat_map(|conference| conference.legs.values());
+        legs.filter(|leg| leg.streams().tracks().next().is_some())
+            .count()
+    }
+
+    /// How many participants the largest conference has.
+    pub fn largest_conference(&self) -> usize {
+        let sizes = self
+            .conferences
+            .values()
+            .map(|conference| conference.legs.len());
+        sizes.max().unwrap_or(0)
+    }
+
     /// Ends a leg, tells the others, and ends the conference with its last leg.
     fn remove_leg(
         &mut self,
@@ -244,6 +267,8 @@ impl Conferences {
         self.transports.remove(&leg.transport());
         self.ended.push(participant, leg.call_id());
         conference.remove(participant, reason, &mut self.shared);
+        let ended = Happened::CallEnded(reason.into());
+        self.shared.push(Output::Happened(ended));
         conference.settle(participant, &mut self.shared, now);
         if conference.legs.is_empty() {
             self.conferences.remove(conf_id);

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use weir_shard::{Command, TransportId};
+use weir_shard::{Command, TransportId, labelled};
 use weir_signal::sdp;
 
-use super::ids::ParticipantId;
+use super::{happened::Happened, ids::ParticipantId};
 
 /// How a to-device message travels; an answer travels as the invite did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -114,6 +114,8 @@ pub enum Output {
         /// The transport.
         id: TransportId,
     },
+    /// Count something that happened.
+    Happened(Happened),
     /// Count something that was not done.
     Refused {
         /// Why.
@@ -148,91 +150,59 @@ impl From<sdp::Fingerprint> for Fingerprint {
     }
 }
 
-/// Why something was not done. All are the sender's doing or a limit of the operator; none harms anybody else.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Refusal {
-    /// A to-device message for another session than the focus's.
-    NotForFocus,
-    /// An encrypted message claims another device than the one it came from.
-    WrongDevice,
-    /// A content that is missing what it needs.
-    MalformedCall,
-    /// An invite whose lifetime is over.
-    Expired,
-    /// An invite with the id of a call that is or was here.
-    Duplicate,
-    /// The sender may not use this conference.
-    NotAuthorised,
-    /// The invite of another focus: trunks are not served.
-    Trunk,
-    /// More invites than the sender's user may send in a second.
-    TooManyInvitesOfUser,
-    /// More invites than the sender's homeserver may send in a second.
-    TooManyInvitesOfHomeserver,
-    /// The focus has all the conferences it may have.
-    TooManyConferences,
-    /// The conference has all the participants it may have.
-    TooManyParticipants,
-    /// The user has all the devices in the conference that it may have.
-    TooManyDevicesOfUser,
-    /// The focus is about to stop.
-    Draining,
-    /// A message about a call that is not here.
-    UnknownCall,
-    /// SDP that cannot be used.
-    BadSdp,
-    /// More tracks than a participant may publish.
-    TooManyTracks,
-    /// More subscriptions than a participant may have.
-    TooManySubscriptions,
-    /// More tracks in one message than a request may name.
-    RequestTooLong,
-    /// More data channel messages than a participant may send in a second.
-    TooManyMessages,
-    /// A data channel message that is not one of ours, or not JSON.
-    MalformedMessage,
-    /// A data channel message of an unknown type.
-    UnknownMessage,
-    /// A binary data channel message.
-    BinaryMessage,
-    /// A second data channel, or a message on one.
-    SecondChannel,
-    /// A subscription to a track of the subscriber's own.
-    OwnTrack,
-    /// An answer where no offer is waiting for one.
-    UnexpectedAnswer,
-}
-
-impl Refusal {
-    /// The label of the counter.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::NotForFocus => "not_for_focus",
-            Self::WrongDevice => "wrong_device",
-            Self::MalformedCall => "malformed_call",
-            Self::Expired => "expired",
-            Self::Duplicate => "duplicate",
-            Self::NotAuthorised => "not_authorised",
-            Self::Trunk => "trunk",
-            Self::TooManyInvitesOfUser => "too_many_invites_of_user",
-            Self::TooManyInvitesOfHomeserver => "too_many_invites_of_homeserver",
-            Self::TooManyConferences => "too_many_conferences",
-            Self::TooManyParticipants => "too_many_participants",
-            Self::TooManyDevicesOfUser => "too_many_devices_of_user",
-            Self::Draining => "draining",
-            Self::UnknownCall => "unknown_call",
-            Self::BadSdp => "bad_sdp",
-            Self::TooManyTracks => "too_many_tracks",
-            Self::TooManySubscriptions => "too_many_subscriptions",
-            Self::RequestTooLong => "request_too_long",
-            Self::TooManyMessages => "too_many_messages",
-            Self::MalformedMessage => "malformed_message",
-            Self::UnknownMessage => "unknown_message",
-            Self::BinaryMessage => "binary_message",
-            Self::SecondChannel => "second_channel",
-            Self::OwnTrack => "own_track",
-            Self::UnexpectedAnswer => "unexpected_answer",
-        }
+labelled! {
+    /// Why something was not done. All are the sender's doing or a limit of the operator; none harms anybody else.
+    pub enum Refusal {
+        /// A to-device message for another session than the focus's.
+        NotForFocus => "not_for_focus";
+        /// An encrypted message claims another device than the one it came from.
+        WrongDevice => "wrong_device";
+        /// A content that is missing what it needs.
+        MalformedCall => "malformed_call";
+        /// An invite whose lifetime is over.
+        Expired => "expired";
+        /// An invite with the id of a call that is or was here.
+        Duplicate => "duplicate";
+        /// The sender may not use this conference.
+        NotAuthorised => "not_authorised";
+        /// The invite of another focus: trunks are not served.
+        Trunk => "trunk";
+        /// More invites than the sender's user may send in a second.
+        TooManyInvitesOfUser => "too_many_invites_of_user";
+        /// More invites than the sender's homeserver may send in a second.
+        TooManyInvitesOfHomeserver => "too_many_invites_of_homeserver";
+        /// The focus has all the conferences it may have.
+        TooManyConferences => "too_many_conferences";
+        /// The conference has all the participants it may have.
+        TooManyParticipants => "too_many_participants";
+        /// The user has all the devices in the conference that it may have.
+        TooManyDevicesOfUser => "too_many_devices_of_user";
+        /// The focus is about to stop.
+        Draining => "draining";
+        /// A message about a call that is not here.
+        UnknownCall => "unknown_call";
+        /// SDP that cannot be used.
+        BadSdp => "bad_sdp";
+        /// More tracks than a participant may publish.
+        TooManyTracks => "too_many_tracks";
+        /// More subscriptions than a participant may have.
+        TooManySubscriptions => "too_many_subscriptions";
+        /// More tracks in one message than a request may name.
+        RequestTooLong => "request_too_long";
+        /// More data channel messages than a participant may send in a second.
+        TooManyMessages => "too_many_messages";
+        /// A data channel message that is not one of ours, or not JSON.
+        MalformedMessage => "malformed_message";
+        /// A data channel message of an unknown type.
+        UnknownMessage => "unknown_message";
+        /// A binary data channel message.
+        BinaryMessage => "binary_message";
+        /// A second data channel, or a message on one.
+        SecondChannel => "second_channel";
+        /// A subscription to a track of the subscriber's own.
+        OwnTrack => "own_track";
+        /// An answer where no offer is waiting for one.
+        UnexpectedAnswer => "unexpected_answer";
     }
 }
 

@@ -11,7 +11,10 @@ use weir_signal::{
     sdp::SdpError,
 };
 
-use super::{ParticipantId, Refusal, conference::Conference, limits, mapping, shared::Shared};
+use super::{
+    Happened, OfferReceived, OfferSent, Output, ParticipantId, Refusal, conference::Conference,
+    limits, mapping, shared::Shared,
+};
 
 const SUBSCRIPTION: &str = "m.call.track_subscription";
 const NEGOTIATE: &str = "m.call.negotiate";
@@ -134,7 +137,8 @@ impl Conference {
         metadata: Option<StreamMetadata>,
         shared: &mut Shared,
     ) {
-        let answered = match description.kind {
+        let kind = description.kind;
+        let answered = match kind {
             DescriptionKind::Offer => self.take_offer(participant, &description.sdp, shared),
             DescriptionKind::Answer => self
                 .take_answer(participant, &description.sdp)
@@ -144,6 +148,7 @@ impl Conference {
         let Some(leg) = legs.get_mut(participant) else {
             return;
         };
+        count_description(kind, answered.as_ref().err(), leg.has_offered(), shared);
         match answered {
             Ok(answer) => {
                 if let Some(metadata) = metadata {
@@ -194,6 +199,32 @@ impl Conference {
             Some(leg) => leg.session.handle_answer(sdp),
             None => Ok(()),
         }
+    }
+}
+
+/// Counts what became of an offer, the participant's or the focus's own.
+fn count_description(
+    kind: DescriptionKind,
+    error: Option<&SdpError>,
+    has_offered: bool,
+    shared: &mut Shared,
+) {
+    let mut count = |happened| shared.push(Output::Happened(happened));
+    match (kind, error) {
+        (DescriptionKind::Offer, Some(_)) => {
+            count(Happened::OfferReceived(OfferReceived::Refused));
+        }
+        (DescriptionKind::Offer, None) if has_offered => {
+            count(Happened::OfferReceived(OfferReceived::Crossed));
+            count(Happened::OfferSent(OfferSent::Crossed));
+        }
+        (DescriptionKind::Offer, None) => {
+            count(Happened::OfferReceived(OfferReceived::Answered));
+        }
+        (DescriptionKind::Answer, None) => count(Happened::OfferSent(OfferSent::Answered)),
+        // To an offer that has been taken back, and was counted then.
+        (DescriptionKind::Answer, Some(SdpError::NoOffer)) => {}
+        (DescriptionKind::Answer, Some(_)) => count(Happened::OfferSent(OfferSent::Refused)),
     }
 }
 

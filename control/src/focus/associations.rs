@@ -10,6 +10,7 @@ use std::{
 use weir_shard::{Command, MasterKey, Profile, TransportId};
 use weir_transport::{Association, Certificate, Event, Fingerprint, Keys, Role};
 
+use super::metrics::{HandshakeResult, Metrics};
 use crate::conference::TransportInput;
 
 /// What comes out of an association.
@@ -25,8 +26,20 @@ pub(super) enum Outcome {
 
 struct Entry {
     association: Association,
+    handshake: Handshake,
     shard: usize,
     deadline: Option<Instant>,
+}
+
+/// How far a DTLS handshake is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Handshake {
+    /// Nothing has come from the participant.
+    Expected,
+    /// Its first datagram came then.
+    Since(Instant),
+    /// It has ended, and was counted.
+    Over,
 }
 
 /// All associations of a focus.
@@ -35,28 +48,23 @@ pub(super) struct Associations {
     entries: BTreeMap<TransportId, Entry>,
     deadlines: BTreeSet<(Instant, TransportId)>,
     outcomes: VecDeque<Outcome>,
-    failed: u64,
+    metrics: Metrics,
 }
 
 impl Associations {
-    pub(super) fn new(certificate: Certificate) -> Self {
+    pub(super) fn new(certificate: Certificate, metrics: Metrics) -> Self {
         Self {
             certificate,
             entries: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             outcomes: VecDeque::new(),
-            failed: 0,
+            metrics,
         }
     }
 
     /// How many there are.
     pub(super) fn len(&self) -> usize {
         self.entries.len()
-    }
-
-    /// How many ended by a fault.
-    pub(super) fn failed(&self) -> u64 {
-        self.failed
     }
 
     /// Makes the association of a transport that its shard knows already.
@@ -72,18 +80,22 @@ impl Associations {
             id,
             Entry {
                 association,
+                handshake: Handshake::Expected,
                 shard,
                 deadline: None,
             },
         );
-        self.settle(id);
+        self.settle(id, now);
     }
 
     /// Takes a datagram from the participant.
     pub(super) fn handle_datagram(&mut self, id: TransportId, datagram: &[u8], now: Instant) {
         if let Some(entry) = self.entries.get_mut(&id) {
+            if entry.handshake == Handshake::Expected {
+                entry.handshake = Handshake::Since(now);
+            }
             entry.association.handle_datagram(datagram, now);
-            self.settle(id);
+            self.settle(id, now);
         }
     }
 
@@ -96,7 +108,7 @@ impl Associations {
             if let Some(entry) = self.entries.get_mut(&id) {
                 entry.deadline = None;
                 entry.association.handle_timeout(now);
-                self.settle(id);
+                self.settle(id, now);
             }
         }
     }
@@ -107,7 +119,7 @@ impl Associations {
             return;
         };
         let sent = entry.association.send_text(channel, text, now);
-        self.settle(id);
+        self.settle(id, now);
         if let Err(error) = sent {
             let input = TransportInput::Failed {
                 reason: error.to_string(),
@@ -124,6 +136,7 @@ impl Associations {
         if let Some(deadline) = entry.deadline {
             self.deadlines.remove(&(deadline, id));
         }
+        entry.end_handshake(HandshakeResult::Abandoned, &self.metrics, now);
         entry.association.close(now);
         while let Some(datagram) = entry.association.poll_transmit() {
             let command = Command::SendDatagram { id, datagram };
@@ -145,7 +158,7 @@ impl Associations {
     }
 
     /// Takes out all that an association has to say, and its new deadline.
-    fn settle(&mut self, id: TransportId) {
+    fn settle(&mut self, id: TransportId, now: Instant) {
         let Some(entry) = self.entries.get_mut(&id) else {
             return;
         };
@@ -155,8 +168,15 @@ impl Associations {
             self.outcomes.push_back(Outcome::Shard { shard, command });
         }
         while let Some(event) = entry.association.poll_event() {
-            if matches!(event, Event::Failed(_)) {
-                self.failed += 1;
+            match event {
+                Event::Keys(_) => {
+                    entry.end_handshake(HandshakeResult::Completed, &self.metrics, now);
+                }
+                Event::Failed(_) => {
+                    self.metrics.associations_failed.add(1);
+                    entry.end_handshake(HandshakeResult::Failed, &self.metrics, now);
+                }
+                _ => {}
             }
             self.outcomes.push_back(outcome(id, shard, event));
         }
@@ -167,6 +187,21 @@ impl Associations {
             }
             self.deadlines.extend(deadline.map(|new| (new, id)));
             entry.deadline = deadline;
+        }
+    }
+}
+
+impl Entry {
+    /// Counts the end of the handshake, unless that was done before.
+    fn end_handshake(&mut self, result: HandshakeResult, metrics: &Metrics, now: Instant) {
+        let handshake = std::mem::replace(&mut self.handshake, Handshake::Over);
+        if handshake == Handshake::Over {
+            return;
+        }
+        metrics.handshakes[result as usize].add(1);
+        if let (Handshake::Since(began), HandshakeResult::Completed) = (handshake, result) {
+            let took = now.saturating_duration_since(began);
+            metrics.handshake_time.record(took.as_micros() as u64);
         }
     }
 }

@@ -20,13 +20,13 @@ use super::{
     associations::{Associations, Outcome},
     invites::{PendingInvite, PendingInvites},
     live_calls::LiveCalls,
-    metrics::Metrics,
+    metrics::{Metrics, SendResult},
     shards::Shard,
 };
 use crate::{
     authorise::Authoriser,
     conference::{
-        Conferences, HangupReason, Output, ParticipantId, Protection, Refusal, Sender,
+        Conferences, HangupReason, Happened, Output, ParticipantId, Protection, Refusal, Sender,
         TransportInput,
     },
     http::Readiness,
@@ -43,8 +43,8 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// How often a command is offered again to a shard whose ring was full.
 const RETRY: Duration = Duration::from_millis(1);
 
-/// How often counters are exported.
-const EXPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// How often levels are counted anew, and the list of live calls is kept.
+const COUNT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// All that the driver owns.
 pub(super) struct Driver {
@@ -59,16 +59,14 @@ pub(super) struct Driver {
     pub(super) live_calls: LiveCalls,
     pub(super) readiness: Readiness,
     pub(super) metrics: Metrics,
-    pub(super) sending: JoinSet<bool>,
-    pub(super) to_device_received: u64,
-    pub(super) to_device_failed: u64,
+    pub(super) sending: JoinSet<Sent>,
 }
 
 impl Driver {
     /// Runs until `stop` is used or dropped, then hangs up every call and stops the shards.
     pub(super) async fn run(mut self, mut stop: oneshot::Receiver<()>) {
-        let mut export = interval(EXPORT_INTERVAL);
-        export.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut count = interval(COUNT_INTERVAL);
+        count.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.hang_up_left_behind();
         loop {
             let deadline = self.next_deadline();
@@ -80,8 +78,8 @@ impl Driver {
                 },
                 () = self.wake.notified() => {}
                 () = sleep_until(deadline.into()) => self.handle_timeouts(),
-                _ = export.tick() => self.export(),
-                Some(sent) = self.sending.join_next() => self.count_sent(sent.unwrap_or(false)),
+                _ = count.tick() => self.every_second(),
+                Some(sent) = self.sending.join_next() => self.count_sent(sent.ok()),
             }
             self.pump();
         }
@@ -131,19 +129,19 @@ impl Driver {
                 content,
                 protection,
                 sender_device,
+                arrived,
             } => {
-                self.to_device_received += 1;
-                let Ok(message) = Message::parse(&event_type, &content) else {
-                    self.metrics.refused(Refusal::MalformedCall);
-                    return;
-                };
-                let invite = PendingInvite {
-                    sender,
-                    sender_device,
-                    protection: protection.into(),
-                    message,
-                };
-                self.handle_call(invite);
+                match Message::parse(&event_type, &content) {
+                    Ok(message) => self.handle_call(PendingInvite {
+                        sender,
+                        sender_device,
+                        protection: protection.into(),
+                        message,
+                    }),
+                    Err(_) => self.count_refusal(Refusal::MalformedCall),
+                }
+                self.metrics.to_device_received.add(1);
+                self.metrics.to_device_lag.record(micros(arrived.elapsed()));
             }
             Incoming::CallState {
                 room_id,
@@ -342,7 +340,8 @@ impl Driver {
                 self.associations.send_text(id, channel, &text, now)
             }
             Output::CloseTransport { id } => self.associations.close(id, now),
-            Output::Refused { reason } => self.metrics.refused(reason),
+            Output::Happened(happened) => self.count(happened),
+            Output::Refused { reason } => self.count_refusal(reason),
         }
     }
 
@@ -362,19 +361,42 @@ impl Driver {
             protection.into(),
         );
         let to = to.clone();
+        let began = Instant::now();
         self.sending.spawn(async move {
-            match sent.await {
-                Ok(()) => true,
+            let result = match sent.await {
+                Ok(()) => SendResult::Sent,
                 Err(error) => {
                     tracing::warn!(%to, event_type, %error, "a to-device message was not sent");
-                    false
+                    SendResult::Failed
                 }
-            }
+            };
+            let took = began.elapsed();
+            Sent { result, took }
         });
     }
 
-    fn count_sent(&mut self, sent: bool) {
-        self.to_device_failed += u64::from(!sent);
+    /// A task that has panicked has sent nothing.
+    fn count_sent(&mut self, sent: Option<Sent>) {
+        let result = sent.as_ref().map_or(SendResult::Failed, |sent| sent.result);
+        self.metrics.to_device_sent[result as usize].add(1);
+        if let Some(sent) = sent.filter(|sent| sent.result == SendResult::Sent) {
+            self.metrics.to_device_send_time.record(micros(sent.took));
+        }
+    }
+
+    fn count_refusal(&self, reason: Refusal) {
+        self.metrics.refusals[reason as usize].add(1);
+    }
+
+    fn count(&self, happened: Happened) {
+        let metrics = &self.metrics;
+        let counter = match happened {
+            Happened::Invite(result) => &metrics.invites[result as usize],
+            Happened::OfferReceived(result) => &metrics.offers_received[result as usize],
+            Happened::OfferSent(result) => &metrics.offers_sent[result as usize],
+            Happened::CallEnded(reason) => &metrics.calls_ended[reason as usize],
+        };
+        counter.add(1);
     }
 
     fn hang_up_left_behind(&mut self) {
@@ -385,39 +407,26 @@ impl Driver {
         }
     }
 
-    fn export(&mut self) {
-        self.metrics.gauge(
-            "weir_conferences",
-            self.conferences.conference_count() as f64,
-        );
-        self.metrics.gauge(
-            "weir_participants",
-            self.conferences.participant_count() as f64,
-        );
-        self.metrics
-            .gauge("weir_transports", self.associations.len() as f64);
-        self.metrics
-            .gauge("weir_matrix_up", f64::from(u8::from(self.readiness.get())));
-        self.metrics.counter(
-            "weir_to_device_received_total",
-            Vec::new(),
-            self.to_device_received,
-        );
-        self.metrics.counter(
-            "weir_to_device_failed_total",
-            Vec::new(),
-            self.to_device_failed,
-        );
-        self.metrics.counter(
-            "weir_dtls_failed_total",
-            Vec::new(),
-            self.associations.failed(),
-        );
-        self.metrics.export_refusals();
-        for (index, shard) in self.shards.iter().enumerate() {
-            self.metrics.export_shard(index, shard.handle().counters());
-            self.metrics
-                .export_ring(index, shard.handle().ring_counters());
+    fn every_second(&mut self) {
+        let (metrics, conferences) = (&self.metrics, &self.conferences);
+        let sync_age = self.device.last_sync().elapsed().as_millis() as u64;
+        for (gauge, value) in [
+            (&metrics.conferences, conferences.conference_count() as u64),
+            (
+                &metrics.participants,
+                conferences.participant_count() as u64,
+            ),
+            (
+                &metrics.participants_max,
+                conferences.largest_conference() as u64,
+            ),
+            (&metrics.publishers, conferences.publisher_count() as u64),
+            (&metrics.transports, self.associations.len() as u64),
+            (&metrics.invites_waiting, self.pending.len() as u64),
+            (&metrics.matrix_up, u64::from(self.readiness.get())),
+            (&metrics.sync_age, sync_age),
+        ] {
+            gauge.set(value);
         }
         self.live_calls.save(self.conferences.live_calls());
     }
@@ -430,7 +439,7 @@ impl Driver {
         self.pump();
         let farewell = async {
             while let Some(sent) = self.sending.join_next().await {
-                if !sent.unwrap_or(false) {
+                if !sent.is_ok_and(|sent| sent.result == SendResult::Sent) {
                     tracing::warn!("a client was not told that its call is over");
                 }
             }
@@ -444,6 +453,16 @@ impl Driver {
             shard.shutdown().await;
         }
     }
+}
+
+/// What became of a to-device message, and how long that took.
+pub(super) struct Sent {
+    result: SendResult,
+    took: Duration,
+}
+
+fn micros(duration: Duration) -> u64 {
+    duration.as_micros() as u64
 }
 
 /// The wall clock; before 1970 it is 1970.

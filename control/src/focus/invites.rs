@@ -70,6 +70,11 @@ impl PendingInvites {
             .collect()
     }
 
+    /// How many wait.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// When `take_expired` has something to give.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         self.waiting.front().map(|(deadline, _)| *deadline)

@@ -40,7 +40,7 @@ use associations::Associations;
 use driver::Driver;
 use invites::PendingInvites;
 use live_calls::LiveCalls;
-use metrics::Metrics;
+use metrics::{Exporter, Metrics};
 use shards::Shard;
 
 /// A running focus.
@@ -62,15 +62,16 @@ impl Focus {
     /// Whatever cannot be had (an address in use, a core, io_uring, the homeserver, the store), with what to do about it.
     /// Nothing is left running then.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
-        let metrics = Metrics::new();
+        let metrics = Metrics::default();
         let readiness = Readiness::default();
         let wake = Arc::new(Notify::new());
         let shards = start_shards(&config, &wake)?;
+        let exporter = Exporter::new(&metrics, shards.iter().map(Shard::handle));
         let http = Server::start(
             config.http.listen,
             config.http.page,
             readiness.clone(),
-            metrics.handle(),
+            move || exporter.render(),
         )
         .await
         .with_context(|| format!("http.listen = {}: cannot listen", config.http.listen))?;
@@ -103,14 +104,12 @@ impl Focus {
             incoming,
             shards,
             wake,
-            associations: Associations::new(certificate),
+            associations: Associations::new(certificate, metrics.clone()),
             pending: PendingInvites::default(),
             live_calls: LiveCalls::load(config.matrix.store.join("live_calls.json")),
             readiness,
             metrics,
             sending: JoinSet::new(),
-            to_device_received: 0,
-            to_device_failed: 0,
         };
         let (stop, stopped) = oneshot::channel();
         let (until_end, running) = watch::channel(());

@@ -1,34 +1,192 @@
-//! What a shard counts: plain single-writer numbers, read by anyone at any time.
+//! What a shard counts. It writes, anyone may read at any time; what the numbers are and cost is in `metrics`.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use crate::metrics;
+use crate::metrics::{Counter, Family, Kind, Sink};
+use crate::reason::{Direction, Reason, Stage, Withheld};
 
-use crate::reason::{Reason, Stage, Withheld};
-
-/// A number that one thread writes and others may read.
-#[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
-
-impl Counter {
-    /// The current value.
-    pub fn get(&self) -> u64 {
-        self.0.load(Relaxed)
+metrics! {
+    /// Everything a shard counts. Shared with whoever exports it.
+    pub struct Counters {
+        /// Datagrams that came in.
+        datagrams_received: counter = "weir_shard_received_datagrams_total",
+            "More is sent to the focus. Compare with weir_shard_packets_total{stage=\"bound\"}: what grows apart is not media.";
+        /// Bytes of the datagrams that came in.
+        bytes_received: counter = "weir_shard_received_bytes_total",
+            "More is sent to the focus. The machine's network has a limit.";
+        /// Datagrams that went out.
+        datagrams_sent: counter = "weir_shard_sent_datagrams_total",
+            "More is forwarded. Each send costs the kernel most: see weir_shard_send_segments.";
+        /// Bytes of the datagrams that went out.
+        bytes_sent: counter = "weir_shard_sent_bytes_total",
+            "More is forwarded. The machine's network has a limit.";
+        /// Sends: one may hold many datagrams.
+        sends: counter = "weir_shard_sends_total",
+            "The cost of the kernel grows with it.";
+        /// Datagrams in one send.
+        send_segments: histogram(0, 7) = "weir_shard_send_segments",
+            "Good: the same packets cost the kernel less. It is longest for pictures in full size.";
+        /// Datagrams that were taken in one batch; batches without any are not counted.
+        batch_datagrams: histogram(0, 11) = "weir_shard_batch_datagrams",
+            "The shard is busy while more arrives; hundreds say that its core is nearly full.";
+        /// Packets that reached a stage in one batch; batches without any are not counted.
+        batch_packets: histogram[Stage; "stage"](0, 13) = "weir_shard_batch_packets",
+            "As weir_shard_batch_datagrams; behind `selected` it counts once for each subscriber.";
+        /// Packets of RTP that have reached a stage; from `selected` on once for each subscriber.
+        stages: counter[Stage; "stage"] = "weir_shard_packets_total",
+            "More media. What does not get from one stage to the next is in weir_shard_dropped_total and weir_shard_withheld_total.";
+        /// Bytes of the packets that have reached a stage: as on the wire in `received`, `bound` and `sealed`, else the payload.
+        stage_bytes: counter[Stage; "stage"] = "weir_shard_bytes_total",
+            "More media, or larger pictures.";
+        /// RTP packets of tracks that were accepted.
+        rtp_received: counter = "weir_shard_rtp_received_total",
+            "More media is published.";
+        /// RTP packets that went to subscribers, resends not among them.
+        rtp_forwarded: counter = "weir_shard_rtp_forwarded_total",
+            "More media is watched.";
+        /// Retransmissions of publishers that were unwrapped.
+        rtx_unwrapped: counter = "weir_shard_rtx_unwrapped_total",
+            "Publishers lose packets on their way to the focus, and mend it.";
+        /// Packets that publishers' numbers say were sent and that did not come (yet).
+        rtp_missing: counter = "weir_shard_rtp_missing_total",
+            "Packets are lost or late on the way from publishers; or the socket overflows because the shard's core is full.";
+        /// RTCP packets (compound) that came in.
+        rtcp_received: counter = "weir_shard_rtcp_received_total",
+            "More participants, or more losses.";
+        /// RTCP packets (compound) that went out.
+        rtcp_sent: counter = "weir_shard_rtcp_sent_total",
+            "More participants, or more losses.";
+        /// Connectivity checks that were answered.
+        checks_answered: counter = "weir_shard_stun_checks_answered_total",
+            "More participants: each sends one every few seconds.";
+        /// Keyframes of publishers.
+        keyframes_received: counter = "weir_shard_keyframes_received_total",
+            "Somebody starts, switches layers or loses packets. Keyframes cost everybody who watches bandwidth.";
+        /// Keyframe requests sent to publishers.
+        keyframe_requests_sent: counter = "weir_shard_keyframe_requests_sent_total",
+            "Without weir_shard_keyframes_received_total: a publisher does not answer. With it: joins, switches or losses.";
+        /// Keyframe requests of subscribers, and those of the shard itself, that joined one under way.
+        keyframe_requests_coalesced: counter = "weir_shard_keyframe_requests_coalesced_total",
+            "Many need the same keyframe; this is what saves it from being made for each.";
+        /// Keyframe requests that subscribers sent.
+        keyframe_requests_received: counter = "weir_shard_keyframe_requests_received_total",
+            "Decoders are stuck: losses that were not mended in time.";
+        /// Sequence numbers that subscribers reported missing.
+        nacks_received: counter = "weir_shard_nacked_packets_received_total",
+            "Subscribers lose packets. Compare with weir_shard_resends_total and weir_shard_resends_refused_total.";
+        /// Packets sent again.
+        resends: counter = "weir_shard_resends_total",
+            "Subscribers lose packets, and it is mended.";
+        /// Sequence numbers that the focus reported missing to publishers.
+        nacks_sent: counter = "weir_shard_nacked_packets_sent_total",
+            "Packets are lost on the way from publishers.";
+        /// Video subscriptions that began to flow.
+        starts: counter = "weir_shard_starts_total",
+            "People join or change what they look at.";
+        /// From when a video subscription could begin until its first packet was forwarded.
+        start_wait: histogram(10, 15) / 1e6 = "weir_shard_start_wait_seconds",
+            "Publishers answer keyframe requests late: their way is long or lossy, or their encoder is busy.";
+        /// Layer changes that took place.
+        switches: counter = "weir_shard_switches_total",
+            "Sizes of tiles or bandwidths change. Many a minute for each participant: a bandwidth that comes and goes.";
+        /// From the decision to change a layer until the change; the old layer flows meanwhile.
+        switch_wait: histogram(10, 15) / 1e6 = "weir_shard_switch_wait_seconds",
+            "As weir_shard_start_wait_seconds.";
+        /// Layer changes refused because the picture's time would have gone back.
+        switches_refused: counter = "weir_shard_switches_refused_total",
+            "A publisher's layers disagree about the time; switches take longer.";
+        /// Packets of padding, sent to learn how much a subscriber can be sent.
+        probes: counter = "weir_shard_probes_total",
+            "People join, or want more than fits.";
+        /// Decisions that gave a subscriber's pictures less than before, because less fits.
+        allocations_lowered: counter = "weir_shard_allocations_lowered_total",
+            "Bandwidths of subscribers shrink. With weir_shard_allocations_raised_total: they come and go.";
+        /// Decisions that gave a subscriber's pictures more than before.
+        allocations_raised: counter = "weir_shard_allocations_raised_total",
+            "Bandwidths of subscribers grow, or fewer share them.";
+        /// Layers given up because they were silent while others flowed.
+        layers_stalled: counter = "weir_shard_layers_stalled_total",
+            "Publishers stop layers by themselves: their way up or their processor is too small.";
+        /// Padding-only packets that were left out, the numbers behind them closed up.
+        padding_removed: counter = "weir_shard_padding_removed_total",
+            "Publishers probe their way up. Harmless.";
+        /// Changes of who speaks that were told.
+        speakers_told: counter = "weir_shard_speakers_told_total",
+            "Lively conversation.";
+        /// Changes of which layers of a track anybody needs that were told.
+        layers_in_use_told: counter = "weir_shard_layers_in_use_told_total",
+            "Sizes of tiles change.";
+        /// Commands that named something the shard does not have.
+        unknown_ids: counter = "weir_shard_unknown_ids_total",
+            "A few when people leave. Many are a fault of the focus: report it.";
+        /// Commands refused because a table was full or the id was taken.
+        commands_refused: counter = "weir_shard_commands_refused_total",
+            "The shard is full: more shards, or lower limits in the configuration.";
+        /// Subscriptions that wait for a keyframe to start or to switch (now).
+        waiting_switches: gauge = "weir_shard_waiting_switches",
+            "Publishers do not answer keyframe requests, or many people joined a moment ago.";
+        /// Subscriptions by what they get, and why it is not more (now).
+        reasons: gauge[Reason; "reason"] = "weir_shard_subscriptions_by_reason",
+            "All but `flowing`, `muted` and `not_loudest` mean that somebody gets less than was asked for.";
+        /// Packets that subscribers were not meant to get, by why. No losses.
+        withheld: counter[Withheld; "reason"] = "weir_shard_withheld_total",
+            "More layers are published than each subscriber watches: that is what they are for.";
+        /// What subscribers can be sent, one value for each with an estimate, twice a second while anything moves.
+        estimates: histogram(16, 12) / 8.0 = "weir_shard_estimate_bytes_per_second",
+            "Good: ways have become wider. Low quantiles are people on narrow ways.";
+        /// What the subscribers with an estimate can be sent, all together (now).
+        estimate_bps_sum: gauge / 8.0 = "weir_shard_estimates_bytes_per_second",
+            "More subscribers, or wider ways.";
+        /// What the subscriber on the narrowest way can be sent (now); zero when nobody has an estimate.
+        estimate_bps_min: gauge / 8.0 = "weir_shard_lowest_estimate_bytes_per_second",
+            "Good. When it is low, one participant's network is narrow.";
+        /// What the subscriber on the widest way can be sent (now).
+        estimate_bps_max: gauge / 8.0 = "weir_shard_highest_estimate_bytes_per_second",
+            "Good.";
+        /// Round trips to participants, one value for each report that tells.
+        round_trips: histogram(9, 14) / 1e6 = "weir_shard_round_trip_seconds",
+            "Ways are long or queues are full. High quantiles alone: some participants' networks.";
+        /// What streams lost before anything was sent again, one value for each stream and report, about once a second.
+        loss: histogram[Direction; "direction"](0, 9) / 256.0 = "weir_shard_loss_ratio",
+            "Networks lose packets. Of all participants at once: look at the machine's network and at weir_ring_receive_buffers.";
+        /// How unevenly the packets of streams arrive (RFC 3550 §6.4.1), one value for each stream and report.
+        jitter: histogram[Direction; "direction"](7, 14) / 1e6 = "weir_shard_jitter_seconds",
+            "Queues come and go on the ways of participants. Of all at once: the shard's core is full.";
+        /// The longest round trip to a participant, smoothed (now).
+        round_trip_us_max: gauge / 1e6 = "weir_shard_worst_round_trip_seconds",
+            "Somebody's way is long or its queue is full.";
+        /// The most that a subscriber lost of one stream before anything was sent again (now).
+        lost_down_per_mille_max: gauge / 1e3 = "weir_shard_worst_loss_down_ratio",
+            "Somebody's network loses packets.";
+        /// The most that was lost of one stream of a publisher (now).
+        lost_up_per_mille_max: gauge / 1e3 = "weir_shard_worst_loss_up_ratio",
+            "Some publisher's network loses packets; all who watch it see that.";
+        /// The largest jitter of one stream at a subscriber (now).
+        jitter_down_us_max: gauge / 1e6 = "weir_shard_worst_jitter_down_seconds",
+            "Somebody's network delivers unevenly.";
+        /// The largest jitter of one stream of a publisher (now).
+        jitter_up_us_max: gauge / 1e6 = "weir_shard_worst_jitter_up_seconds",
+            "Some publisher's network delivers unevenly.";
+        /// Transports (now).
+        transports: gauge = "weir_shard_transports",
+            "More participants.";
+        /// Published tracks (now).
+        tracks: gauge = "weir_shard_tracks",
+            "More cameras, microphones and screens.";
+        /// Subscriptions to tracks (now).
+        subscriptions: gauge = "weir_shard_subscriptions",
+            "More people look at more people: the shard's work grows with it.";
+        /// Packets kept for retransmission or on their way out (now).
+        packets_held: gauge = "weir_shard_packets_held",
+            "More media. It has an upper limit, at which the oldest packets go.";
+        /// Send buffers that the kernel has (now).
+        send_buffers_out: gauge = "weir_shard_send_buffers_out",
+            "The kernel or the network card is slower than the shard; without any left packets are dropped as `no_send_buffer`.";
     }
-
-    /// Adds `n`. A load and a store instead of a locked addition: there is one writer.
-    pub fn add(&self, n: u64) {
-        self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
-    }
-
-    /// Sets a gauge.
-    pub fn set(&self, value: u64) {
-        self.0.store(value, Relaxed);
-    }
+    /// By reason.
+    + drops: Drops;
 }
 
-/// Label names with their values.
-pub type Labels<'a> = &'a [(&'static str, &'static str)];
-
-/// One counter for each reason. Arrays of more than 32 have no default of their own.
+/// One counter for each reason.
 #[derive(Debug)]
 struct Drops([Counter; DropReason::ALL.len()]);
 
@@ -38,134 +196,42 @@ impl Default for Drops {
     }
 }
 
-macro_rules! counters {
-    ($($(#[$doc:meta])* $field:ident => $name:literal;)*) => {
-        /// Everything a shard counts. Shared with whoever exports it.
-        #[derive(Debug, Default)]
-        pub struct Counters {
-            $($(#[$doc])* pub $field: Counter,)*
-            drops: Drops,
-            stages: [Counter; Stage::ALL.len()],
-            withheld: [Counter; Withheld::ALL.len()],
-            reasons: [Counter; Reason::ALL.len()],
-        }
+/// What is lost.
+static DROPPED: Family = Family {
+    name: "weir_shard_dropped_total",
+    kind: Kind::Counter,
+    help: "Datagrams, packets and requests that did not get beyond a stage, by why. Losses.",
+    rises: "The reason says what to look at. `unknown_address` and `unauthenticated` come from strangers, `no_send_buffer` and \
+            `outgoing_full` from a shard with too much to do.",
+    per_unit: 1.0,
+};
 
-        impl Counters {
-            /// Calls `f` with every metric's name, its labels and its value.
-            pub fn for_each(&self, mut f: impl FnMut(&'static str, Labels<'_>, u64)) {
-                $(f($name, &[], self.$field.get());)*
-                for reason in DropReason::ALL {
-                    let labels = [("stage", reason.stage().label()), ("reason", reason.label())];
-                    f("weir_shard_dropped_total", &labels, self.dropped(reason));
-                }
-                for stage in Stage::ALL {
-                    let value = self.stages[stage as usize].get();
-                    f("weir_shard_packets_total", &[("stage", stage.label())], value);
-                }
-                for reason in Withheld::ALL {
-                    let labels = [("reason", reason.label())];
-                    f("weir_shard_withheld_total", &labels, self.withheld(reason));
-                }
-                for reason in Reason::ALL {
-                    let labels = [("reason", reason.label())];
-                    f("weir_shard_subscriptions_by_reason", &labels, self.by_reason(reason));
+/// What cannot or need not be mended.
+static RESENDS_REFUSED: Family = Family {
+    name: "weir_shard_resends_refused_total",
+    kind: Kind::Counter,
+    help: "Packets that subscribers reported missing and that were not sent again, by why.",
+    rises: "`share` and `full`: more is lost than may be sent again. `too_old` and `too_often`: ways are long or very lossy, and a \
+            keyframe follows. `too_soon` and `useless`: it was sent already, or a keyframe comes.",
+    per_unit: 1.0,
+};
+
+impl Drops {
+    fn export(&self, sink: &mut dyn Sink) {
+        for reason in DropReason::ALL {
+            let value = self.0[reason as usize].get();
+            match reason.refuses_resend() {
+                Some(label) => sink.number(&RESENDS_REFUSED, &[("reason", label)], value),
+                None => {
+                    let labels = [
+                        ("stage", reason.stage().label()),
+                        ("reason", reason.label()),
+                    ];
+                    sink.number(&DROPPED, &labels, value);
                 }
             }
         }
-    };
-}
-
-counters! {
-    /// Datagrams that came in.
-    datagrams_received => "weir_shard_datagrams_received_total";
-    /// Their bytes.
-    bytes_received => "weir_shard_bytes_received_total";
-    /// Datagrams that went out.
-    datagrams_sent => "weir_shard_datagrams_sent_total";
-    /// Their bytes.
-    bytes_sent => "weir_shard_bytes_sent_total";
-    /// Sends: one may hold many datagrams.
-    sends => "weir_shard_sends_total";
-    /// RTP packets of tracks that were accepted.
-    rtp_received => "weir_shard_rtp_received_total";
-    /// RTP packets that went to subscribers, resends not among them.
-    rtp_forwarded => "weir_shard_rtp_forwarded_total";
-    /// Retransmissions of publishers that were unwrapped.
-    rtx_unwrapped => "weir_shard_rtx_unwrapped_total";
-    /// Packets that publishers' numbers say were sent and that did not come (yet).
-    rtp_missing => "weir_shard_rtp_missing_total";
-    /// RTCP packets (compound) that came in.
-    rtcp_received => "weir_shard_rtcp_received_total";
-    /// RTCP packets (compound) that went out.
-    rtcp_sent => "weir_shard_rtcp_sent_total";
-    /// Connectivity checks that were answered.
-    checks_answered => "weir_shard_stun_checks_answered_total";
-    /// Keyframes of publishers.
-    keyframes_received => "weir_shard_keyframes_received_total";
-    /// Keyframe requests sent to publishers.
-    keyframe_requests_sent => "weir_shard_keyframe_requests_sent_total";
-    /// Keyframe requests of subscribers, and those of the shard itself, that joined one under way.
-    keyframe_requests_coalesced => "weir_shard_keyframe_requests_coalesced_total";
-    /// Keyframe requests that subscribers sent.
-    keyframe_requests_received => "weir_shard_keyframe_requests_received_total";
-    /// Sequence numbers that subscribers reported missing.
-    nacks_received => "weir_shard_nacked_packets_received_total";
-    /// Packets sent again.
-    resends => "weir_shard_resends_total";
-    /// Sequence numbers that the focus reported missing to publishers.
-    nacks_sent => "weir_shard_nacked_packets_sent_total";
-    /// Video subscriptions that began to flow.
-    starts => "weir_shard_starts_total";
-    /// Layer changes that took place.
-    switches => "weir_shard_switches_total";
-    /// Layer changes refused because the picture's time would have gone back.
-    switches_refused => "weir_shard_switches_refused_total";
-    /// Packets of padding, sent to learn how much a subscriber can be sent.
-    probes => "weir_shard_probes_total";
-    /// Decisions that gave a subscriber's pictures less than before, because less fits.
-    allocations_lowered => "weir_shard_allocations_lowered_total";
-    /// Decisions that gave them more.
-    allocations_raised => "weir_shard_allocations_raised_total";
-    /// Layers given up because they were silent while others flowed.
-    layers_stalled => "weir_shard_layers_stalled_total";
-    /// Padding-only packets that were left out, the numbers behind them closed up.
-    padding_removed => "weir_shard_padding_removed_total";
-    /// Changes of who speaks that were told.
-    speakers_told => "weir_shard_speakers_told_total";
-    /// Changes of which layers of a track anybody needs that were told.
-    layers_in_use_told => "weir_shard_layers_in_use_told_total";
-    /// Commands that named something the shard does not have.
-    unknown_ids => "weir_shard_unknown_ids_total";
-    /// Commands refused because a table was full or the id was taken.
-    commands_refused => "weir_shard_commands_refused_total";
-    /// Subscriptions that wait for a keyframe to start or to switch (now).
-    waiting_switches => "weir_shard_waiting_switches";
-    /// What the subscribers with an estimate can be sent, in bits a second: all together, the least and the most (now).
-    estimate_bps_sum => "weir_shard_estimate_bps_sum";
-    /// See [`Counters::estimate_bps_sum`]; zero when nobody has an estimate.
-    estimate_bps_min => "weir_shard_estimate_bps_min";
-    /// See [`Counters::estimate_bps_sum`].
-    estimate_bps_max => "weir_shard_estimate_bps_max";
-    /// Transports (now).
-    transports => "weir_shard_transports";
-    /// Tracks (now).
-    tracks => "weir_shard_tracks";
-    /// The longest round trip to a participant, smoothed (now).
-    round_trip_us_max => "weir_shard_round_trip_us_max";
-    /// The most that a subscriber lost of one stream, in thousandths, before anything was sent again (now).
-    lost_down_per_mille_max => "weir_shard_lost_down_per_mille_max";
-    /// The most that was lost of one stream of a publisher (now).
-    lost_up_per_mille_max => "weir_shard_lost_up_per_mille_max";
-    /// The largest jitter of one stream at a subscriber (now).
-    jitter_down_us_max => "weir_shard_jitter_down_us_max";
-    /// The largest jitter of one stream of a publisher (now).
-    jitter_up_us_max => "weir_shard_jitter_up_us_max";
-    /// Subscriptions (now).
-    subscriptions => "weir_shard_subscriptions";
-    /// Packets kept for retransmission or on their way out (now).
-    packets_held => "weir_shard_packets_held";
-    /// Send buffers that the kernel has (now).
-    send_buffers_out => "weir_shard_send_buffers_out";
+    }
 }
 
 impl Counters {
@@ -176,16 +242,10 @@ impl Counters {
 
     /// Reported packets that were not sent again, for any reason.
     pub fn resends_refused(&self) -> u64 {
-        let reasons = [
-            DropReason::ResendTooSoon,
-            DropReason::ResendTooOften,
-            DropReason::ResendTooOld,
-            DropReason::ResendUnknown,
-            DropReason::ResendUseless,
-            DropReason::ResendsFull,
-            DropReason::ResendShare,
-        ];
-        reasons.map(|reason| self.dropped(reason)).iter().sum()
+        let refused = DropReason::ALL
+            .into_iter()
+            .filter(|reason| reason.refuses_resend().is_some());
+        refused.map(|reason| self.dropped(reason)).sum()
     }
 
     /// How often something was dropped for `reason`.
@@ -193,9 +253,10 @@ impl Counters {
         self.drops.0[reason as usize].get()
     }
 
-    /// Counts a packet that has reached a stage.
-    pub(crate) fn pass(&self, stage: Stage) {
+    /// Counts a packet that has reached a stage, and its bytes.
+    pub(crate) fn pass(&self, stage: Stage, bytes: usize) {
         self.stages[stage as usize].add(1);
+        self.stage_bytes[stage as usize].add(bytes as u64);
     }
 
     /// Counts `packets` that were withheld from a subscriber.
@@ -231,6 +292,11 @@ macro_rules! drops {
             /// The reason as a metric label.
             pub fn label(self) -> &'static str {
                 match self { $(DropReason::$variant => $label,)* }
+            }
+
+            /// The reason as the label of a refused resend, if it is one.
+            fn refuses_resend(self) -> Option<&'static str> {
+                self.label().strip_prefix("resend_")
             }
 
             /// The stage at which it ends, never reaching the next.
@@ -309,7 +375,7 @@ drops! {
     /// A subscriber asks for more keyframes than it may cause.
     KeyframeRate, Numbered => "keyframe_rate";
     /// More resends to one transport than one batch may hold.
-    ResendsFull, Numbered => "resends_full";
+    ResendsFull, Numbered => "resend_full";
     /// Resends have had their part of what the subscriber can be sent.
     ResendShare, Numbered => "resend_share";
     /// Protection failed.
@@ -319,23 +385,42 @@ drops! {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::{HistogramView, Labels};
+
+    #[derive(Default)]
+    struct Seen(Vec<(&'static str, String, u64)>);
+
+    impl Sink for Seen {
+        fn number(&mut self, family: &'static Family, labels: Labels<'_>, value: u64) {
+            let labels: Vec<_> = labels
+                .iter()
+                .map(|(name, label)| format!("{name}={label}"))
+                .collect();
+            self.0.push((family.name, labels.join(","), value));
+        }
+
+        fn histogram(
+            &mut self,
+            family: &'static Family,
+            labels: Labels<'_>,
+            of: HistogramView<'_>,
+        ) {
+            self.number(family, labels, of.count());
+        }
+    }
 
     #[test]
     fn every_reason_has_its_own_label_and_place() {
         let counters = Counters::default();
         counters.count_drop(DropReason::Garbage);
         counters.count_drop(DropReason::Protect);
+        counters.count_drop(DropReason::ResendShare);
         counters.withhold(Withheld::NotLoudest, 3);
-        counters.pass(Stage::Kept);
+        counters.pass(Stage::Kept, 1200);
         counters.set_by_reason(Reason::Muted, 2);
-        let mut seen = Vec::new();
-        counters.for_each(|name, labels, value| {
-            let labels: Vec<_> = labels
-                .iter()
-                .map(|(name, label)| format!("{name}={label}"))
-                .collect();
-            seen.push((name, labels.join(","), value));
-        });
+        counters.loss[Direction::Down as usize].record(64);
+        let mut seen = Seen::default();
+        counters.export(&mut seen);
         for expected in [
             (
                 "weir_shard_dropped_total",
@@ -347,16 +432,20 @@ mod tests {
                 "stage=numbered,reason=protect",
                 1,
             ),
+            ("weir_shard_resends_refused_total", "reason=share", 1),
             ("weir_shard_withheld_total", "reason=not_loudest", 3),
             ("weir_shard_packets_total", "stage=kept", 1),
+            ("weir_shard_bytes_total", "stage=kept", 1200),
             ("weir_shard_subscriptions_by_reason", "reason=muted", 2),
+            ("weir_shard_loss_ratio", "direction=down", 1),
         ] {
             let found = |(name, labels, value): &(&str, String, u64)| {
                 (*name, labels.as_str(), *value) == expected
             };
-            assert!(seen.iter().any(found), "{expected:?}");
+            assert!(seen.0.iter().any(found), "{expected:?}");
         }
         let mut names: Vec<_> = seen
+            .0
             .iter()
             .map(|(name, labels, _)| (*name, labels))
             .collect();

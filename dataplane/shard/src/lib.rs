@@ -11,6 +11,7 @@
 //! **Nothing leaves before `flush`, and nothing is left behind after step 3.**
 
 pub mod limits;
+pub mod metrics;
 
 mod allocate;
 mod bandwidth;
@@ -51,14 +52,15 @@ mod tx;
 pub use buffer::{ReceiveBuffer, SendBuffer, Transmit};
 pub use command::{AddTrack, Command, IceCredentials, Subscribe};
 pub use config::Config;
-pub use counters::{Counter, Counters, DropReason, Labels};
+pub use counters::{Counters, DropReason};
 pub use event::Event;
 pub use ids::{
     Codec, CodecMapping, ConferenceId, ExtensionIds, LayerSet, MediaKind, Purpose, Size,
     SubscriptionId, TrackId, TransportId,
 };
-pub use reason::{Reason, Stage, Withheld};
-pub use shard::Shard;
+pub use metrics::Counter;
+pub use reason::{Direction, Reason, Stage, Withheld};
+pub use shard::{Opened, Shard};
 pub use status::{Speaker, Speakers, SubscriptionStatus, TransportStatus};
 /// The keys and profiles of [`Command::InstallKeys`], for those who do not depend on the SRTP crate themselves.
 pub use weir_srtp::{MasterKey, Profile};

@@ -6,6 +6,8 @@
 //! └── once for each packet ─┘  └─── once for each subscriber ───┘
 //! ```
 
+use crate::labelled;
+
 /// What lowers a subscription below what was asked for. Recorded where the decision is made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Limit {
@@ -18,28 +20,10 @@ pub(crate) enum Limit {
     Bandwidth,
 }
 
-macro_rules! labelled {
-    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident => $label:literal;)* }) => {
-        $(#[$meta])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-        pub enum $name { $($(#[$doc])* $variant,)* }
-
-        impl $name {
-            /// All there are.
-            pub const ALL: [$name; [$($label),*].len()] = [$($name::$variant),*];
-
-            /// As a metric label, and on the wire.
-            pub fn label(self) -> &'static str {
-                match self { $($name::$variant => $label,)* }
-            }
-        }
-    };
-}
-
 labelled! {
     /// What a subscription gets, and if it is not all that was asked for, why. Where several hold, the one nearest to the
     /// publisher is told: nothing behind it matters before it is gone.
-    Reason {
+    pub enum Reason {
         /// It gets what was asked for.
         Flowing => "flowing";
         /// The publisher has muted the track.
@@ -69,7 +53,7 @@ labelled! {
 
 labelled! {
     /// Where a packet is on its way through the shard.
-    Stage {
+    pub enum Stage {
         /// RTP that came in.
         Received => "received";
         /// Authentic, and of a track that is known.
@@ -87,7 +71,7 @@ labelled! {
 
 labelled! {
     /// Why a subscriber was not meant to get a packet. None of these is a loss.
-    Withheld {
+    pub enum Withheld {
         /// Of a layer that the subscriber does not get.
         OtherLayer => "other_layer";
         /// Of a spatial or temporal layer above the one that it gets.
@@ -102,5 +86,15 @@ labelled! {
         NoBandwidth => "no_bandwidth";
         /// A voice that is not among the loudest of a large conference.
         NotLoudest => "not_loudest";
+    }
+}
+
+labelled! {
+    /// Which way a stream goes, as the participant sees it.
+    pub enum Direction {
+        /// From a publisher to the focus.
+        Up => "up";
+        /// From the focus to a subscriber.
+        Down => "down";
     }
 }

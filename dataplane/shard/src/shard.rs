@@ -24,6 +24,8 @@ mod rtcp;
 mod timers;
 mod voices;
 
+pub use media::Opened;
+
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -43,6 +45,7 @@ use crate::limits::{
 };
 use crate::packet::Packets;
 use crate::publisher::{Source, Track};
+use crate::reason::Stage;
 use crate::speaker::{Selection, Voices};
 use crate::subscription::Subscription;
 use crate::table::{Numbers, SeededHash, Table};
@@ -91,6 +94,7 @@ pub struct Shard {
     look_at: Option<Instant>,
     wakeup: Option<Instant>,
     last_tick: Instant,
+    batch_began: BatchBegan,
 }
 
 impl Shard {
@@ -134,16 +138,35 @@ impl Shard {
             asks: Vec::with_capacity(PICTURES_MAX),
             wakeup: None,
             last_tick: now,
+            batch_began: BatchBegan::default(),
         }
     }
 
     /// Takes a received datagram. The buffer comes back by [`Shard::poll_free`], at once or when it has left the history.
     pub fn handle_datagram(&mut self, buffer: ReceiveBuffer, remote: SocketAddr, now: Instant) {
+        if let Some(opened) = self.open(buffer, remote, now) {
+            self.route(opened, now);
+        }
+    }
+
+    /// The first half of [`Shard::handle_datagram`], for a runtime that measures both: sorts, authenticates and decrypts. Media
+    /// comes back, for [`Shard::route`] before anything else is called; everything else is done with.
+    pub fn open(
+        &mut self,
+        buffer: ReceiveBuffer,
+        remote: SocketAddr,
+        now: Instant,
+    ) -> Option<Opened> {
         self.counters.datagrams_received.add(1);
         self.counters
             .bytes_received
             .add(buffer.datagram().len() as u64);
-        self.receive(buffer, remote, now);
+        self.receive(buffer, remote, now)
+    }
+
+    /// The second half: finds out what the packet is, who takes it, and with which numbers.
+    pub fn route(&mut self, opened: Opened, now: Instant) {
+        self.rtp(opened, now);
     }
 
     /// Does what control asks for.
@@ -170,6 +193,7 @@ impl Shard {
     pub fn flush(&mut self, now: Instant) {
         self.request_wanted_keyframes(now);
         self.seal_waiting(now);
+        self.count_batch();
         self.counters.packets_held.set(self.packets.len() as u64);
         self.counters.send_buffers_out.set(self.tx.out() as u64);
     }
@@ -213,6 +237,22 @@ impl Shard {
         }
     }
 
+    /// Counts what this batch was, by what has been counted since the last one.
+    fn count_batch(&mut self) {
+        let datagrams = self.counters.datagrams_received.get();
+        let before = std::mem::replace(&mut self.batch_began.datagrams, datagrams);
+        if datagrams != before {
+            self.counters.batch_datagrams.record(datagrams - before);
+        }
+        for (at, before) in self.batch_began.stages.iter_mut().enumerate() {
+            let packets = self.counters.stages[at].get();
+            if packets != *before {
+                self.counters.batch_packets[at].record(packets - *before);
+                *before = packets;
+            }
+        }
+    }
+
     /// Drops a datagram for `reason`.
     fn refuse(&mut self, buffer: ReceiveBuffer, reason: DropReason) {
         self.counters.count_drop(reason);
@@ -223,6 +263,13 @@ impl Shard {
     fn source_of(&self, track: u32, layer: usize) -> Option<u32> {
         self.tracks.get(track)?.layers.get(layer)?.source
     }
+}
+
+/// What had been counted when a batch began.
+#[derive(Debug, Default)]
+struct BatchBegan {
+    datagrams: u64,
+    stages: [u64; Stage::ALL.len()],
 }
 
 /// Keyframe requests that leave with the batch that made them wanted; more leave with the next tick.

@@ -48,6 +48,8 @@ pub(crate) struct Subscription {
     pub(crate) rewriter: Rewriter,
     /// Nothing goes out until a keyframe: the target was taken away.
     pub(crate) resting: bool,
+    /// Since when it waits for a keyframe to start or to switch at.
+    pub(crate) waits_since: Option<Instant>,
     /// The spurt of the voice that the numbers are made for.
     pub(crate) spurt: u32,
     pub(crate) sent: SentRing,
@@ -119,6 +121,7 @@ impl Subscription {
             limit: Limit::None,
             rewriter: Rewriter::new(first.media),
             resting: false,
+            waits_since: None,
             spurt: 0,
             sent: SentRing::new(capacity, now),
             rtx: of

@@ -126,7 +126,9 @@ impl Tx {
             return self.give_back(buffer);
         }
         counters.sends.add(1);
-        counters.datagrams_sent.add(len.div_ceil(segment) as u64);
+        let segments = len.div_ceil(segment) as u64;
+        counters.datagrams_sent.add(segments);
+        counters.send_segments.record(segments);
         counters.bytes_sent.add(len as u64);
         self.transmits.push_back(Transmit {
             remote,

@@ -3,6 +3,7 @@
 mod support;
 
 use support::{AudioSource, Bottleneck, Link, MS, Rng, SECOND, Subscribed, VideoSource, World};
+use weir_shard::metrics::{Family, HistogramView, Labels, Sink};
 use weir_shard::{Command, Event, Purpose, Reason, Size, SubscriptionStatus, TrackId, Withheld};
 
 const FULL: Option<Size> = Some(Size::new(1280, 720));
@@ -209,16 +210,27 @@ fn a_slow_way_to_the_subscriber_is_told_with_what_it_carries() {
     assert!(world.counters.by_reason(Reason::LittleBandwidth) == 1);
 }
 
+/// Counters and gauges by name and label values.
+#[derive(Default)]
+struct Numbers(std::collections::BTreeMap<(&'static str, String), u64>);
+
+impl Sink for Numbers {
+    fn number(&mut self, family: &'static Family, labels: Labels<'_>, value: u64) {
+        let labels: Vec<&str> = labels.iter().map(|(_, label)| *label).collect();
+        self.0.insert((family.name, labels.join(" ")), value);
+    }
+
+    fn histogram(&mut self, _: &'static Family, _: Labels<'_>, _: HistogramView<'_>) {}
+}
+
 #[test]
 fn every_packet_is_accounted_for() {
     let (mut world, _, subscriber) = call(5);
     let video = world.subscribe(subscriber, 1, HALF);
     world.run(5 * SECOND);
-    let mut of = std::collections::BTreeMap::new();
-    world.counters.for_each(|name, labels, value| {
-        let labels: Vec<&str> = labels.iter().map(|(_, label)| *label).collect();
-        of.insert((name, labels.join(" ")), value);
-    });
+    let mut numbers = Numbers::default();
+    world.counters.export(&mut numbers);
+    let of = numbers.0;
     let stage = |stage: &str| of[&("weir_shard_packets_total", stage.to_owned())];
     let lost = |stage: &str| -> u64 {
         let dropped = of.iter().filter(|((name, labels), _)| {

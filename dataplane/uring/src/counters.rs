@@ -1,47 +1,88 @@
 //! What a shard's thread counts about its wires, beside what the shard counts about packets.
 
-use weir_shard::Counter;
-
-macro_rules! counters {
-    ($($(#[$doc:meta])* $field:ident => $name:literal;)*) => {
-        /// Single-writer numbers of one shard's ring. Shared with whoever exports them.
-        #[derive(Debug, Default)]
-        pub struct RingCounters {
-            $($(#[$doc])* pub $field: Counter,)*
-        }
-
-        impl RingCounters {
-            /// Calls `f` with every metric's name and value.
-            pub fn for_each(&self, mut f: impl FnMut(&'static str, u64)) {
-                $(f($name, self.$field.get());)*
-            }
-        }
-    };
+weir_shard::labelled! {
+    /// What a batch consists of, in this order.
+    pub enum Step {
+        /// What control has ordered.
+        Commands => "commands";
+        /// Completions are taken; datagrams are sorted, authenticated and decrypted; RTCP and STUN are dealt with.
+        Receive => "receive";
+        /// Whose packet it is, who takes it, and with which numbers.
+        Route => "route";
+        /// Reports, feedback, decisions about layers and bandwidth.
+        Timers => "timers";
+        /// Headers are written and payloads encrypted into send buffers.
+        Seal => "seal";
+        /// Sends are put into the ring.
+        Submit => "submit";
+        /// Buffers go back to the kernel, events to control.
+        Settle => "settle";
+    }
 }
 
-counters! {
-    /// Wake-ups, each one batch and one `io_uring_enter`.
-    wakeups => "weir_ring_wakeups_total";
-    /// Times that a batch had more submissions than the queue holds and needed another system call.
-    extra_submits => "weir_ring_extra_submits_total";
-    /// Receives that were started again after the kernel ended them.
-    receives_armed => "weir_ring_receives_armed_total";
-    /// Times that the kernel had no buffer for a datagram.
-    buffers_exhausted => "weir_ring_buffers_exhausted_total";
-    /// Receives that ended with another error.
-    receive_errors => "weir_ring_receive_errors_total";
-    /// Datagrams larger than a buffer, or without an address.
-    datagrams_unusable => "weir_ring_datagrams_unusable_total";
-    /// Sends that failed.
-    send_errors => "weir_ring_send_errors_total";
-    /// Sends for a destination whose address family has no socket.
-    sends_unroutable => "weir_ring_sends_unroutable_total";
-    /// Runs of datagrams that the kernel or the network card refused, and that went out one by one.
-    segmentation_refused => "weir_ring_segmentation_refused_total";
-    /// Wake-ups of control.
-    control_wakeups => "weir_ring_control_wakeups_total";
-    /// Receive buffers that the kernel may fill (now).
-    receive_buffers_with_kernel => "weir_ring_receive_buffers_with_kernel";
-    /// Sends that the kernel has not completed (now).
-    sends_in_flight => "weir_ring_sends_in_flight";
+weir_shard::labelled! {
+    /// Who has a buffer.
+    pub enum Holder {
+        /// To be filled, or to be sent.
+        Kernel => "kernel";
+        /// Free, kept for retransmission, or at work.
+        Shard => "shard";
+    }
+}
+
+weir_shard::metrics! {
+    /// Single-writer numbers of one shard's ring. Shared with whoever exports them.
+    pub struct RingCounters {
+        /// Wake-ups, each one batch and one `io_uring_enter`.
+        wakeups: counter = "weir_ring_wakeups_total",
+            "More packets or timers. Under full load it falls again, since batches become larger.";
+        /// From wake-up to sleep, for each batch.
+        batch_time: histogram(10, 15) / 1e9 = "weir_ring_batch_seconds",
+            "Everything that arrives meanwhile waits so long. Tens of milliseconds: the shard's core is full, or somebody else uses it.";
+        /// How long each step of a batch took, in every 17th batch.
+        step_time: histogram[Step; "step"](8, 17) / 1e9 = "weir_ring_step_seconds",
+            "Compare the steps: `receive` and `route` grow with what is published, `seal` and `submit` with what is watched.";
+        /// Times that a batch had more submissions than the queue holds and needed another system call.
+        extra_submits: counter = "weir_ring_submission_queue_full_total",
+            "Batches are larger than planned for. Harmless but for a system call each.";
+        /// Wake-ups at which the kernel had more completions than the queue holds.
+        completions_overflowed: counter = "weir_ring_completion_queue_overflows_total",
+            "The shard does not keep up; receives end and are started again.";
+        /// Times that the ring of events to control was full.
+        events_full: counter = "weir_ring_events_full_total",
+            "Control does not keep up: its cores are full.";
+        /// Times that the ring of commands from control was full; they are tried again.
+        commands_full: counter = "weir_ring_commands_full_total",
+            "The shard does not keep up, or hundreds join at once.";
+        /// Receives that were started again after the kernel ended them.
+        receives_armed: counter = "weir_ring_receives_armed_total",
+            "With weir_ring_buffers_exhausted_total or weir_ring_completion_queue_overflows_total: see there.";
+        /// Times that the kernel had no buffer for a datagram.
+        buffers_exhausted: counter = "weir_ring_buffers_exhausted_total",
+            "The shard does not keep up; datagrams wait in the socket, and are lost when that is full.";
+        /// Receives that ended with another error.
+        receive_errors: counter = "weir_ring_receive_errors_total",
+            "Some come from unreachable participants. Many: look at the machine's network.";
+        /// Datagrams larger than a buffer, or without an address.
+        datagrams_unusable: counter = "weir_ring_datagrams_unusable_total",
+            "Nothing that belongs to a call is that large: somebody sends nonsense.";
+        /// Sends that failed.
+        send_errors: counter = "weir_ring_send_errors_total",
+            "A firewall, a route or the network card refuses what the focus sends.";
+        /// Sends for a destination whose address family has no socket.
+        sends_unroutable: counter = "weir_ring_sends_unroutable_total",
+            "media.listen lacks IPv4 or IPv6.";
+        /// Runs of datagrams that the kernel or the network card refused, and that went out one by one.
+        segmentation_refused: counter = "weir_ring_segmentation_refused_total",
+            "The network card cannot segment UDP: sends cost the kernel a multiple.";
+        /// Wake-ups of control.
+        control_wakeups: counter = "weir_ring_control_wakeups_total",
+            "More joins, leaves and changes.";
+        /// Receive buffers by who has them (now).
+        receive_buffers: gauge[Holder; "holder"] = "weir_ring_receive_buffers",
+            "`shard` rises with what is kept for retransmission, up to a limit. `kernel` near zero: packets are about to be lost.";
+        /// Send buffers by who has them (now).
+        send_buffers: gauge[Holder; "holder"] = "weir_ring_send_buffers",
+            "`kernel` rises when the kernel or the network card is slower than the shard. Without any at `shard` packets are dropped.";
+    }
 }

@@ -160,6 +160,9 @@ impl ShardHandle {
         if self.shared.commands_bell.must_ring() {
             self.shared.commands_bell.ring();
         }
+        if pushed.is_err() {
+            self.shared.ring_counters.commands_full.add(1);
+        }
         pushed.map_err(|rtrb::PushError::Full(command)| command)
     }
 

@@ -25,12 +25,13 @@ mod counters;
 mod doorbell;
 mod error;
 mod handle;
+mod laps;
 mod ring;
 mod runtime;
 mod sends;
 mod socket;
 
 pub use config::Config;
-pub use counters::RingCounters;
+pub use counters::{Holder, RingCounters, Step};
 pub use error::SpawnError;
 pub use handle::{ShardHandle, ShutdownError, ShutdownReport, spawn};

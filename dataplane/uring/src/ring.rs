@@ -183,6 +183,11 @@ impl Ring {
         }
     }
 
+    /// Whether the kernel has completions for which the queue had no room; it hands them over at the next `enter`.
+    pub(crate) fn has_overflowed(&mut self) -> bool {
+        self.uring.submission().cq_overflow()
+    }
+
     /// Takes as many completions as are there and fit; what was taken is at the front.
     pub(crate) fn reap<'a>(
         &mut self,

@@ -18,8 +18,10 @@ use weir_shard::{ReceiveBuffer, Shard, Transmit};
 
 use crate::buffers::ReceiveBuffers;
 use crate::config::{COMMANDS_PER_BATCH, Config, DATAGRAMS_PER_BATCH, SLEEP_MAX};
+use crate::counters::{Holder, Step};
 use crate::error::SpawnError;
 use crate::handle::{Links, ShutdownReport};
+use crate::laps::Laps;
 use crate::ring::{BUFFER_GROUP, Completed, Ring, Token};
 use crate::sends::{Completion, SendSlots};
 use crate::socket::{NAME_BYTES, Name, Sockets};
@@ -54,6 +56,7 @@ pub(crate) struct Runtime {
     listening: bool,
     phase: Phase,
     receive_buffers: usize,
+    laps: Laps,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -131,6 +134,7 @@ impl Runtime {
             listening: false,
             phase: Phase::Running,
             receive_buffers: usize::from(config.receive_buffers),
+            laps: Laps::new(),
         })
     }
 
@@ -141,44 +145,64 @@ impl Runtime {
         while !self.links.shared.stop.load(Ordering::Acquire) {
             self.ring.enter(timeout);
             self.links.shared.commands_bell.awake();
-            self.batch();
-            timeout = self.sleep();
+            let end = self.batch();
+            timeout = self.sleep(end);
         }
         self.finish()
     }
 
-    fn batch(&mut self) {
+    /// Returns when it ended.
+    fn batch(&mut self) -> Instant {
         let now = Instant::now();
+        self.laps.begin(now);
         // Commands first: completions appear in `enter` only, so whatever a command was given before arrived after it.
         self.take_commands(now);
+        self.laps.end_of(Step::Commands);
         self.reap(now);
+        self.laps.end_of(Step::Receive);
         self.shard.handle_timeout(now);
+        self.laps.end_of(Step::Timers);
         self.shard.flush(now);
+        self.laps.end_of(Step::Seal);
         while let Some(transmit) = self.shard.poll_transmit() {
             self.transmit(transmit);
         }
+        self.laps.end_of(Step::Submit);
         self.return_buffers();
         self.pass_events();
         self.arm();
+        self.laps.end_of(Step::Settle);
+        self.count_batch(now)
+    }
+
+    fn count_batch(&mut self, began: Instant) -> Instant {
         let counters = &self.links.shared.ring_counters;
+        self.laps.end(counters);
         counters.wakeups.add(1);
-        counters
-            .receive_buffers_with_kernel
-            .set(self.buffers.with_kernel() as u64);
-        counters.sends_in_flight.set(self.sends.in_flight() as u64);
+        let overflowed = self.ring.has_overflowed();
+        counters.completions_overflowed.add(u64::from(overflowed));
+        let (receive, send) = (&counters.receive_buffers, &counters.send_buffers);
+        let with_kernel = self.buffers.with_kernel();
+        receive[Holder::Kernel as usize].set(with_kernel as u64);
+        receive[Holder::Shard as usize].set((self.receive_buffers - with_kernel) as u64);
+        let (in_flight, slots) = (self.sends.in_flight(), self.sends.len());
+        send[Holder::Kernel as usize].set(in_flight as u64);
+        send[Holder::Shard as usize].set((slots - in_flight) as u64);
+        let end = Instant::now();
+        let took = end.saturating_duration_since(began);
+        counters.batch_time.record(took.as_nanos() as u64);
+        end
     }
 
     /// How long the thread may sleep. Commands that come from now on ring.
-    fn sleep(&mut self) -> Duration {
+    fn sleep(&mut self, now: Instant) -> Duration {
         let shared = &self.links.shared;
         shared.commands_bell.announce_sleep();
         if !self.links.commands.is_empty() || shared.stop.load(Ordering::Acquire) {
             return Duration::ZERO;
         }
         match self.shard.poll_timeout() {
-            Some(deadline) => deadline
-                .saturating_duration_since(Instant::now())
-                .min(SLEEP_MAX),
+            Some(deadline) => deadline.saturating_duration_since(now).min(SLEEP_MAX),
             None => SLEEP_MAX,
         }
     }
@@ -220,7 +244,12 @@ impl Runtime {
         match datagram(&mut buffer, written, self.pinned.header()) {
             Some((remote, len)) if self.phase == Phase::Running => {
                 buffer.set_range(RECEIVE_HEADER_BYTES + NAME_BYTES, len);
-                self.shard.handle_datagram(buffer, remote, now);
+                let Some(opened) = self.shard.open(buffer, remote, now) else {
+                    return;
+                };
+                self.laps.end_of(Step::Receive);
+                self.shard.route(opened, now);
+                self.laps.end_of(Step::Route);
             }
             parsed => {
                 counters.datagrams_unusable.add(u64::from(parsed.is_none()));
@@ -301,6 +330,9 @@ impl Runtime {
             && let Some(event) = self.shard.poll_event()
         {
             any |= self.links.events.push(event).is_ok();
+        }
+        if self.links.events.is_full() {
+            self.links.shared.ring_counters.events_full.add(1);
         }
         if any && self.links.shared.events_bell.must_ring() {
             self.links.shared.ring_counters.control_wakeups.add(1);

@@ -94,6 +94,11 @@ impl SendSlots {
         }
     }
 
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
     /// How many sends the kernel has.
     pub(crate) fn in_flight(&self) -> usize {
         self.slots.len() - self.free.len()

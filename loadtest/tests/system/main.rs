@@ -9,10 +9,12 @@
 //! | `call` | a call from join to leave |
 //! | `hostile` | what somebody who means no good can do to others: nothing |
 //! | `homeserver_away` | a call while the homeserver is gone |
+//! | `prometheus` | what a scrape gets, and a real Prometheus makes of it |
 //! | `site`, `caller` | what they run on; no tests |
 
 mod call;
 mod caller;
 mod homeserver_away;
 mod hostile;
+mod prometheus;
 mod site;

@@ -147,14 +147,25 @@ impl Site {
 
     /// All metrics as they are now. They are exported once a second.
     pub(crate) async fn metrics(&self) -> Metrics {
-        let (status, text) = self.get("/metrics").await;
-        assert_eq!(status, 200);
+        let text = self.metrics_text().await;
         let line = |line: &str| {
             let (name, value) = line.rsplit_once(' ')?;
             Some((name.to_owned(), value.parse().ok()?))
         };
         let lines = text.lines().filter(|line| !line.starts_with('#'));
         Metrics(lines.filter_map(line).collect())
+    }
+
+    /// What a scrape gets.
+    pub(crate) async fn metrics_text(&self) -> String {
+        let (status, text) = self.get("/metrics").await;
+        assert_eq!(status, 200);
+        text
+    }
+
+    /// Where health and metrics are.
+    pub(crate) fn http_address(&self) -> SocketAddr {
+        self.focus.http_address()
     }
 
     /// Waits until a metric has at least this value.
@@ -257,9 +268,15 @@ impl Site {
 pub(crate) struct Metrics(BTreeMap<String, f64>);
 
 impl Metrics {
-    /// What was never counted is 0.
+    /// Every series is there from the start, so that one that is not there has another name.
     pub(crate) fn get(&self, name: &str) -> f64 {
-        self.0.get(name).copied().unwrap_or_default()
+        let value = self.0.get(name).copied();
+        value.unwrap_or_else(|| panic!("there is no {name}"))
+    }
+
+    /// Of all series, in order.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.0.keys().cloned().collect()
     }
 
     pub(crate) fn refusals(&self, reason: &str) -> f64 {

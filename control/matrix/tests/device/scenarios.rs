@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::json;
 use weir_matrix::{Incoming, Login, Protection, SendError};
 
-use crate::support::{Connected, Folder, User, embedded, path, real};
+use crate::support::{Connected, Folder, User, embedded, moment, path, real};
 
 /// Makes of a scenario `async fn(url: &str)` a test against the embedded homeserver and one against a real one.
 macro_rules! on_both {
@@ -70,6 +70,7 @@ async fn plain_messages_arrive_in_the_order_of_the_calls(url: &str) {
         content: json!({ "text": n.to_string(), "n": n }),
         protection: Protection::Plain,
         sender_device: None,
+        arrived: moment(),
     };
     for n in 0..20 {
         assert_eq!(receiver.next_message().await, expected(n));
@@ -119,6 +120,7 @@ async fn olm_round(from: &Connected, to: &mut Connected, n: u32) {
         content,
         protection: Protection::Olm,
         sender_device: Some(from.device.device_id().to_owned()),
+        arrived: moment(),
     };
     assert_eq!(to.next_message().await, expected);
 }

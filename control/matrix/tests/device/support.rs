@@ -3,8 +3,11 @@
 use std::{
     io::Write,
     path::PathBuf,
-    sync::atomic::{AtomicU32, Ordering},
-    time::Duration,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use reqwest::Method;
@@ -123,6 +126,12 @@ impl User {
     }
 }
 
+/// Stands for whenever something arrived, so that what was told can be compared.
+pub(crate) fn moment() -> Instant {
+    static MOMENT: OnceLock<Instant> = OnceLock::new();
+    *MOMENT.get_or_init(Instant::now)
+}
+
 /// A connected device with what it is told.
 pub(crate) struct Connected {
     pub(crate) device: Device,
@@ -149,8 +158,14 @@ impl Connected {
 
     pub(crate) async fn next(&mut self) -> Incoming {
         let next = tokio::time::timeout(PATIENCE, self.incoming.recv()).await;
-        next.expect("something should have come")
-            .expect("the device should be running")
+        let mut next = next
+            .expect("something should have come")
+            .expect("the device should be running");
+        if let Incoming::ToDevice { arrived, .. } = &mut next {
+            assert!(arrived.elapsed() < PATIENCE);
+            *arrived = moment();
+        }
+        next
     }
 
     /// The next to-device message; skips everything else.

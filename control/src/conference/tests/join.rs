@@ -6,7 +6,7 @@ use serde_json::json;
 use weir_signal::sdp::Description;
 
 use super::{client::Client, world::World};
-use crate::conference::{Limits, Protection, Refusal};
+use crate::conference::{CallEnd, Happened, InviteResult, Limits, Protection, Refusal};
 
 #[test]
 fn checklist_01_plain_invite_is_answered_and_other_sessions_are_ignored() {
@@ -154,6 +154,13 @@ fn checklist_07_replayed_invite_makes_no_second_participant() {
         "nor does it replace a newer one"
     );
     assert_eq!(world.refused, [Refusal::Duplicate, Refusal::Duplicate]);
+    for (happened, times) in [
+        (Happened::Invite(InviteResult::Accepted), 2),
+        (Happened::Invite(InviteResult::Ignored), 2),
+        (Happened::CallEnded(CallEnd::Replaced), 1),
+    ] {
+        assert_eq!(world.count(happened), times, "{happened:?}");
+    }
 }
 
 #[test]
@@ -261,6 +268,8 @@ fn full_focus_refuses_by_name() {
             TooManyParticipants
         ]
     );
+    let refused = Happened::Invite(InviteResult::Refused);
+    assert_eq!(world.count(refused), 3);
     let (kind, content) = &world.clients[1].to_device[0];
     assert_eq!(
         (*kind, content["reason"].as_str()),

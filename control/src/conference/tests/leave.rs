@@ -6,7 +6,9 @@ use serde_json::json;
 use weir_signal::channel::FromClient;
 
 use super::{client::Client, world::World};
-use crate::conference::{HangupReason, LiveCall, ParticipantId, Refusal, TransportInput};
+use crate::conference::{
+    CallEnd, HangupReason, Happened, LiveCall, ParticipantId, Refusal, TransportInput,
+};
 
 fn last_reason(world: &World, index: usize) -> &str {
     let (kind, content) = world.clients[index].to_device.last().expect("a message");
@@ -63,6 +65,7 @@ fn checklist_36_hangup_takes_the_streams_away_at_once() {
             .all(|client| client.to_device.len() == 1),
         "nobody is told what it knows"
     );
+    assert_eq!(world.count(Happened::CallEnded(CallEnd::Left)), 2);
 }
 
 #[test]

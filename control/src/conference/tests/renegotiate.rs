@@ -5,7 +5,7 @@ use std::time::Duration;
 use weir_signal::sdp::Description;
 
 use super::{client::Client, world::World};
-use crate::conference::Refusal;
+use crate::conference::{CallEnd, Happened, OfferReceived, OfferSent, Refusal};
 
 #[test]
 fn checklist_30_one_offer_at_a_time_and_changes_are_coalesced() {
@@ -52,6 +52,12 @@ fn checklist_31_client_offer_wins_and_the_own_one_is_made_again() {
     assert_eq!(world.clients[0].receives().len(), 2);
     world.pass(Duration::from_millis(100));
     assert_eq!(world.clients[1].stream_ids(), ["alice-stream", "share"]);
+    for crossed in [
+        Happened::OfferReceived(OfferReceived::Crossed),
+        Happened::OfferSent(OfferSent::Crossed),
+    ] {
+        assert_eq!(world.count(crossed), 1, "{crossed:?}");
+    }
 }
 
 #[test]
@@ -83,6 +89,9 @@ fn checklist_31_unanswered_offer_is_made_again_and_then_given_up() {
         world.clients[2].to_device.last().expect("a hangup").1["reason"],
         "unknown_error"
     );
+    assert_eq!(world.count(Happened::OfferSent(OfferSent::Unanswered)), 4);
+    let ended = Happened::CallEnded(CallEnd::OffersUnanswered);
+    assert_eq!(world.count(ended), 1);
 }
 
 #[test]
@@ -177,6 +186,8 @@ fn bad_offer_is_refused_and_the_call_goes_on() {
         world.say(0, &offer.to_string());
     }
     assert_eq!(world.refused.len(), 4);
+    let refused = Happened::OfferReceived(OfferReceived::Refused);
+    assert_eq!(world.count(refused), 4);
     assert_eq!(world.clients[0].errors.len(), 4);
     assert_eq!(world.clients[0].errors[3].in_reply_to, "m.call.negotiate");
     world.renegotiate(0, |alice| alice.share("share", "screen"));

@@ -15,8 +15,8 @@ use weir_signal::{
 
 use super::client::Client;
 use crate::conference::{
-    Conferences, Fingerprint, HangupReason, Limits, Output, ParticipantId, Protection, Refusal,
-    Sender, Settings, Timing, TransportInput,
+    Conferences, Fingerprint, HangupReason, Happened, Limits, Output, ParticipantId, Protection,
+    Refusal, Sender, Settings, Timing, TransportInput,
 };
 
 pub(super) struct World {
@@ -26,6 +26,7 @@ pub(super) struct World {
     pub(super) shards: Vec<Shard>,
     pub(super) opened: BTreeSet<TransportId>,
     pub(super) refused: Vec<Refusal>,
+    pub(super) happened: Vec<Happened>,
     inbox: Vec<(TransportId, ToClient)>,
     /// Offers of the focus that wait for an answer.
     outstanding: BTreeMap<TransportId, Instant>,
@@ -73,6 +74,7 @@ impl World {
             shards: vec![Shard::default(), Shard::default()],
             opened: BTreeSet::new(),
             refused: Vec::new(),
+            happened: Vec::new(),
             inbox: Vec::new(),
             outstanding: BTreeMap::new(),
             newest: None,
@@ -276,6 +278,14 @@ impl World {
         self.pump();
     }
 
+    /// How often something happened that is counted.
+    pub(super) fn count(&self, happened: Happened) -> usize {
+        self.happened
+            .iter()
+            .filter(|other| **other == happened)
+            .count()
+    }
+
     // ── Outputs ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     pub(super) fn pump(&mut self) {
@@ -312,6 +322,7 @@ impl World {
                     }
                 }
                 Output::Refused { reason } => self.refused.push(reason),
+                Output::Happened(happened) => self.happened.push(happened),
             }
         }
     }

@@ -122,7 +122,7 @@ impl Shard {
             .ok_or(DropReason::NoSendBuffer)?;
         let sealed = sender.protect_rtp(&header[..plain], payload, envelope.seq, room);
         run.wrote(sealed.map_err(|_| DropReason::Protect)?);
-        self.counters.pass(Stage::Sealed);
+        self.counters.pass(Stage::Sealed, len);
         envelope.note_sealed(of, waiting, octets);
         let number = envelope.wide.filter(|_| envelope.is_new);
         to.next_wide = number.map_or(to.next_wide, |number| number.add(1));

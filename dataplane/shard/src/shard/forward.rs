@@ -70,7 +70,7 @@ impl Shard {
             match self.turn(index, slot, source) {
                 Turn::Skip => {}
                 Turn::Next => self.forward_to(index, slot, source, now),
-                Turn::Start if self.start(index, slot, source) => {
+                Turn::Start if self.start(index, slot, source, now) => {
                     self.replay(index, slot, source, now)
                 }
                 Turn::Start => still_waiting = true,
@@ -128,7 +128,7 @@ impl Shard {
     }
 
     /// Starts a subscription at this packet, or switches it to the packet's source. `false` when the switch is refused.
-    fn start(&mut self, index: u32, slot: Slot, source: u32) -> bool {
+    fn start(&mut self, index: u32, slot: Slot, source: u32, now: Instant) -> bool {
         let Some((timestamp, id)) = self.start_time(index, slot, source) else {
             return false;
         };
@@ -152,11 +152,17 @@ impl Shard {
             MediaKind::Video => Frames::Marked,
         };
         if subscription.kind == MediaKind::Video {
-            let counter = match subscription.rewriter.last() {
-                None => &self.counters.starts,
-                Some(_) => &self.counters.switches,
-            };
-            counter.add(1);
+            let counters = &self.counters;
+            let since = subscription.waits_since.take();
+            let waited = since.map(|since| now.saturating_duration_since(since).as_micros());
+            let waited = waited.map(|waited| waited as u64);
+            if subscription.rewriter.last().is_none() {
+                counters.starts.add(1);
+                waited.map(|waited| counters.start_wait.record(waited));
+            } else {
+                counters.switches.add(1);
+                waited.map(|waited| counters.switch_wait.record(waited));
+            }
         }
         let rewriter = &mut subscription.rewriter;
         rewriter.switch(&packet.incoming(id), timestamp, frames);
@@ -251,7 +257,8 @@ impl Shard {
             let reason = withheld(subscription, of);
             return self.counters.withhold(reason, 1);
         }
-        self.counters.pass(Stage::Selected);
+        let bytes = packet.payload_len;
+        self.counters.pass(Stage::Selected, bytes);
         let numbers = match rewritten {
             Ok(numbers) => numbers,
             Err(Refused::OtherSource) => return,
@@ -295,7 +302,7 @@ impl Shard {
             return self.counters.count_drop(DropReason::OutgoingFull);
         }
         self.counters.rtp_forwarded.add(1);
-        self.counters.pass(Stage::Numbered);
+        self.counters.pass(Stage::Numbered, bytes);
         self.packets.hold(slot);
         let transport = subscription.transport;
         self.report_at(transport, now);
@@ -369,6 +376,7 @@ impl Shard {
         subscription.target = target;
         let Some(target) = target else {
             subscription.resting = true;
+            subscription.waits_since = None;
             return;
         };
         let (transport, kind, track) = (
@@ -385,6 +393,7 @@ impl Shard {
             let limit = Sublayer::new(target.spatial, target.temporal);
             subscription.rewriter.limit(of.id, limit);
         }
+        self.note_waiting(index, source, target.layer, now);
         let waits = self.subscriptions.get(index).is_some_and(|subscription| {
             self.sources.get(source).is_some_and(|of| {
                 let lacks = subscription.rewriter.lacks_layers(of.id);
@@ -399,6 +408,18 @@ impl Shard {
         if waits && ready && kind == MediaKind::Video {
             self.want_keyframe(source, now);
         }
+    }
+
+    /// Notes since when a subscription waits for a place to start in this source, or that it does not.
+    fn note_waiting(&mut self, index: u32, source: u32, layer: usize, now: Instant) {
+        let (Some(of), Some(subscription)) =
+            (self.sources.get(source), self.subscriptions.get_mut(index))
+        else {
+            return;
+        };
+        let waits = subscription.waits_for(of.id, layer);
+        let since = subscription.waits_since.unwrap_or(now);
+        subscription.waits_since = waits.then_some(since);
     }
 
     /// Asks a source for a keyframe, now or when the last request was long enough ago.

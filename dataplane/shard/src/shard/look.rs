@@ -189,6 +189,9 @@ impl Shard {
             allocated_bps: outcome.allocated_bps,
             wanted_bps: outcome.wanted_bps,
         };
+        if let Some(bps) = status.estimate_bps {
+            self.counters.estimates.record(bps);
+        }
         if may_tell && status.differs(&of.told) {
             of.told = status;
             let id = of.id;

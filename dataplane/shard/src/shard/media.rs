@@ -78,6 +78,15 @@ impl Arrived {
     }
 }
 
+/// A packet of media that is authentic and decrypted, between [`Shard::open`] and [`Shard::route`].
+#[derive(Debug)]
+#[must_use = "the shard gets its buffer back only by Shard::route"]
+pub struct Opened {
+    buffer: ReceiveBuffer,
+    transport: u32,
+    arrived: Arrived,
+}
+
 /// The media in a packet, after a retransmission has been unwrapped.
 #[derive(Clone, Debug)]
 struct Media {
@@ -96,11 +105,32 @@ enum Way {
 }
 
 impl Shard {
-    pub(super) fn rtp(&mut self, mut buffer: ReceiveBuffer, transport: u32, now: Instant) {
-        let arrived = match self.unprotect(&mut buffer, transport, now) {
-            Ok(arrived) => arrived,
-            Err(reason) => return self.refuse(buffer, reason),
-        };
+    /// Authenticates and decrypts a packet of media; `None` if it is not authentic.
+    pub(super) fn open_rtp(
+        &mut self,
+        mut buffer: ReceiveBuffer,
+        transport: u32,
+        now: Instant,
+    ) -> Option<Opened> {
+        match self.unprotect(&mut buffer, transport, now) {
+            Ok(arrived) => Some(Opened {
+                buffer,
+                transport,
+                arrived,
+            }),
+            Err(reason) => {
+                self.refuse(buffer, reason);
+                None
+            }
+        }
+    }
+
+    pub(super) fn rtp(&mut self, opened: Opened, now: Instant) {
+        let Opened {
+            buffer,
+            transport,
+            arrived,
+        } = opened;
         let feeds = match self.feeds(transport, &arrived, now) {
             Ok(feeds) => feeds,
             Err(reason) => return self.refuse(buffer, reason),
@@ -113,7 +143,7 @@ impl Shard {
             Feeds::Retired { .. } | Feeds::Nothing => Err(DropReason::UnknownSsrc),
         };
         if matches!(feeds, Feeds::Source(_) | Feeds::Rtx(_)) {
-            self.counters.pass(Stage::Bound);
+            self.counters.pass(Stage::Bound, buffer.datagram().len());
         }
         match media {
             Ok((source, media)) => self.media(buffer, source, media, &arrived, now),
@@ -257,6 +287,7 @@ impl Shard {
         let mut picture = payload.descriptor.picture(&mut of.picture_ids);
         picture.frame = frame.unwrap_or(0);
         let dependency_len = keep_dependency(&mut buffer, arrived.dependency.as_ref());
+        let payload_len = media.payload.len() - payload.descriptor_len;
         let packet = Packet {
             payload_start: buffer.start() + media.payload.start + payload.descriptor_len,
             buffer,
@@ -264,7 +295,7 @@ impl Shard {
             timestamp: arrived.header.timestamp,
             marker: arrived.header.marker,
             codec,
-            payload_len: media.payload.len() - payload.descriptor_len,
+            payload_len,
             padding: media.padding,
             keyframe_start: payload.keyframe_start,
             descriptor: payload.descriptor,
@@ -283,7 +314,7 @@ impl Shard {
         // One reference is the batch's own: the history may let go of the packet before it is forwarded.
         self.packets.hold(slot);
         self.keep(source, media.seq, slot);
-        self.counters.pass(Stage::Kept);
+        self.counters.pass(Stage::Kept, payload_len);
         self.forward(slot, source, now);
         self.packets.release(slot);
     }

@@ -1,8 +1,41 @@
-//! How good the ways are: the worst of all streams, for whoever looks at the metrics first.
+//! How good the ways are: the worst of all streams now, for whoever looks at the metrics first, and how all of them were.
 
+use crate::counters::Counters;
+use crate::publisher::Source;
+use crate::reason::Direction;
 use crate::shard::Shard;
+use crate::subscription::Subscription;
+
+/// Counts what the focus has just reported to a publisher of one stream.
+pub(super) fn count_way_up(source: &Source, counters: &Counters) {
+    let up = Direction::Up as usize;
+    let lost = source.reception.fraction_lost();
+    counters.loss[up].record(u64::from(lost));
+    let jitter = microseconds(source.reception.jitter(), source.clock_rate);
+    counters.jitter[up].record(jitter);
+}
 
 impl Shard {
+    /// Counts what a subscriber has just reported of one stream.
+    pub(super) fn count_way_down(&self, subscription: u32) {
+        let Some(of) = self.subscriptions.get(subscription) else {
+            return;
+        };
+        let down = Direction::Down as usize;
+        let lost = of.reports.fraction_lost;
+        self.counters.loss[down].record(u64::from(lost));
+        self.counters.jitter[down].record(self.jitter_down_us(of));
+    }
+
+    fn jitter_down_us(&self, of: &Subscription) -> u64 {
+        let codec = self
+            .tracks
+            .get(of.track)
+            .and_then(|track| track.codecs.first());
+        let clock_rate = codec.map_or(90_000, |codec| codec.clock_rate);
+        microseconds(of.reports.jitter, clock_rate)
+    }
+
     /// Sets the gauges of loss, jitter and round trip.
     pub(super) fn count_quality(&mut self) {
         let (mut round_trip, mut lost_down, mut jitter_down) = (0, 0, 0);
@@ -15,15 +48,8 @@ impl Shard {
             let Some(of) = self.subscriptions.get(index) else {
                 continue;
             };
-            let Some(track) = self.tracks.get(of.track) else {
-                continue;
-            };
-            let clock_rate = track
-                .codecs
-                .first()
-                .map_or(90_000, |codec| codec.clock_rate);
             lost_down = lost_down.max(of.reports.fraction_lost);
-            jitter_down = jitter_down.max(microseconds(of.reports.jitter, clock_rate));
+            jitter_down = jitter_down.max(self.jitter_down_us(of));
         }
         let (mut lost_up, mut jitter_up) = (0, 0);
         for index in 0..self.sources.end() {

@@ -11,29 +11,33 @@ use crate::event::Event;
 use crate::ice::{Nomination, Selected};
 use crate::limits::DATAGRAM_BYTES_MAX;
 use crate::reason::Stage;
-use crate::shard::Shard;
+use crate::shard::{Opened, Shard};
 
 impl Shard {
-    pub(super) fn receive(&mut self, buffer: ReceiveBuffer, remote: SocketAddr, now: Instant) {
+    /// Media comes back authenticated and decrypted; everything else is dealt with.
+    pub(super) fn receive(
+        &mut self,
+        buffer: ReceiveBuffer,
+        remote: SocketAddr,
+        now: Instant,
+    ) -> Option<Opened> {
         let kind = Kind::of(buffer.datagram());
-        if kind == Kind::Stun {
-            self.stun(buffer.datagram(), remote, now);
-            return self.packets.give_back(buffer);
-        }
-        if kind == Kind::Unknown {
-            return self.refuse(buffer, DropReason::Garbage);
-        }
-        let Some(&transport) = self.addresses.get(&remote) else {
-            return self.refuse(buffer, DropReason::UnknownAddress);
-        };
-        match kind {
-            Kind::Rtp => {
-                self.counters.pass(Stage::Received);
-                self.rtp(buffer, transport, now);
+        match (kind, self.addresses.get(&remote).copied()) {
+            (Kind::Stun, _) => {
+                self.stun(buffer.datagram(), remote, now);
+                self.packets.give_back(buffer);
             }
-            Kind::Rtcp => self.rtcp(buffer, transport, now),
-            _ => self.dtls(buffer, transport, now),
+            (Kind::Unknown, _) => self.refuse(buffer, DropReason::Garbage),
+            (_, None) => self.refuse(buffer, DropReason::UnknownAddress),
+            (Kind::Rtp, Some(transport)) => {
+                let bytes = buffer.datagram().len();
+                self.counters.pass(Stage::Received, bytes);
+                return self.open_rtp(buffer, transport, now);
+            }
+            (Kind::Rtcp, Some(transport)) => self.rtcp(buffer, transport, now),
+            (_, Some(transport)) => self.dtls(buffer, transport, now),
         }
+        None
     }
 
     /// Answers a connectivity check (RFC 8445 §7.3). What is not authentic gets no answer at all: an answer would only help

@@ -11,6 +11,7 @@ use crate::publisher::Source;
 use crate::shard::Shard;
 use crate::shard::egress::SCRATCH_BYTES;
 use crate::shard::forward::find_source;
+use crate::shard::quality::count_way_up;
 use crate::subscription::Subscription;
 use crate::timing;
 
@@ -97,6 +98,7 @@ impl Shard {
                 *place = source
                     .reception
                     .report(source.ssrc, source.sender_report, now);
+                count_way_up(source, &self.counters);
                 count += 1;
             }
         }

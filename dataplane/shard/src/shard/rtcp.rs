@@ -120,7 +120,10 @@ impl Shard {
         let round_trip = of.and_then(|of| of.handle_report(block, now));
         if let (Some(sample), Some(of)) = (round_trip, self.transports.get_mut(transport)) {
             of.round_trip.record(sample, now);
+            let micros = sample.as_micros() as u64;
+            self.counters.round_trips.record(micros);
         }
+        self.count_way_down(index);
         self.loss_report(transport, index, block, now);
     }
 }
