@@ -98,7 +98,7 @@ fn send_all(
     subscribers: usize,
     pattern: Pattern,
 ) -> Result<(Outcome, u64)> {
-    let thread_id = rustix::thread::gettid().as_raw_nonzero().get();
+    let thread_id = nix::unistd::gettid().as_raw();
     let mut source = Source::settled(load.medium);
     let (start, warm_up) = (Instant::now(), load.warm_up.min(Duration::from_millis(500)));
     let (mut counts, mut packets, mut debt) = (Counts::default(), 0, 0.0);

@@ -8,7 +8,7 @@ use std::net::{SocketAddrV4, UdpSocket};
 use std::os::fd::AsRawFd;
 
 use io_uring::{IoUring, opcode, types};
-use rustix::thread::{UnshareFlags, unshare_unsafe};
+use nix::sched::{CloneFlags, unshare};
 
 /// Sends that one call submits: as many as the shard's ring holds.
 const ENTRIES: u32 = 2048;
@@ -18,9 +18,7 @@ const SEND_BYTES_MAX: usize = 65_000;
 
 /// Moves the calling thread into a new, empty network namespace.
 pub(crate) fn unshare_network() -> io::Result<()> {
-    // SAFETY: only the network namespace is left. Descriptors, memory and file system stay shared with the other threads, which
-    // is what the safe part of the standard library relies on.
-    unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.map_err(io::Error::from)
+    unshare(CloneFlags::CLONE_NEWNET).map_err(io::Error::from)
 }
 
 /// Datagrams of one size to one destination, sent as one.

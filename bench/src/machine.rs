@@ -4,8 +4,12 @@ use std::collections::HashMap;
 use std::fs;
 
 use anyhow::{Context, Result};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use rustix::thread::{CpuSet, sched_setaffinity};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::unistd::Pid;
+
+/// The thread that asks.
+const SELF: Pid = Pid::from_raw(0);
 
 /// CPU time of one thread, in nanoseconds.
 #[derive(Clone, Copy, Debug, Default)]
@@ -60,50 +64,47 @@ pub(crate) struct Cores {
 impl Cores {
     /// Takes `wanted`, or the last core that this process may use.
     pub(crate) fn choose(wanted: Option<usize>) -> Result<Self> {
-        let allowed = rustix::thread::sched_getaffinity(None)?;
-        let cores: Vec<usize> = (0..CpuSet::MAX_CPU)
-            .filter(|core| allowed.is_set(*core))
+        let allowed = sched_getaffinity(SELF)?;
+        let cores: Vec<usize> = (0..CpuSet::count())
+            .filter(|core| allowed.is_set(*core).unwrap_or(false))
             .collect();
         let last = *cores.last().context("this process may use no core")?;
         let measured = wanted.unwrap_or(last);
         anyhow::ensure!(
-            allowed.is_set(measured),
+            cores.contains(&measured),
             "--core {measured}: this process may use only {cores:?}"
         );
         let mut others = CpuSet::new();
-        let rest = cores.iter().filter(|core| **core != measured);
-        rest.for_each(|core| others.set(*core));
-        if others.count() == 0 {
-            others.set(measured);
+        for core in cores.iter().filter(|core| **core != measured) {
+            others.set(*core)?;
+        }
+        if cores.len() == 1 {
+            others.set(measured)?;
         }
         Ok(Self { measured, others })
     }
 
     /// Keeps the calling thread, and those that it starts, off the measured core.
     pub(crate) fn leave_measured(&self) -> Result<()> {
-        Ok(sched_setaffinity(None, &self.others)?)
+        Ok(sched_setaffinity(SELF, &self.others)?)
     }
 
     /// Puts the calling thread on the measured core.
     pub(crate) fn enter_measured(&self) -> Result<()> {
         let mut set = CpuSet::new();
-        set.set(self.measured);
-        Ok(sched_setaffinity(None, &set)?)
+        set.set(self.measured)?;
+        Ok(sched_setaffinity(SELF, &set)?)
     }
 }
 
 /// Lets this process open `count` files more than it may by default.
 pub(crate) fn allow_files(count: usize) -> Result<()> {
     let wanted = count as u64 + 256;
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current.is_none_or(|current| current >= wanted) {
+    let (current, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    if current >= wanted {
         return Ok(());
     }
-    let raised = Rlimit {
-        current: Some(wanted),
-        maximum: limit.maximum.map(|maximum| maximum.max(wanted)),
-    };
-    setrlimit(Resource::Nofile, raised).with_context(|| {
+    setrlimit(Resource::RLIMIT_NOFILE, wanted, most.max(wanted)).with_context(|| {
         format!(
             "{wanted} open files are needed, and the limit cannot be raised: ulimit -n {wanted}"
         )

@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use nix::sched::{CloneFlags, setns};
 
 const NEAR: Ipv4Addr = Ipv4Addr::new(10, 87, 0, 1);
 const FAR: Ipv4Addr = Ipv4Addr::new(10, 87, 0, 2);
@@ -151,7 +151,7 @@ fn inside<T: Send>(namespace: &File, work: impl FnOnce() -> Result<T> + Send) ->
     let done = std::thread::scope(|scope| {
         scope
             .spawn(|| {
-                move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
+                setns(namespace.as_fd(), CloneFlags::CLONE_NEWNET)
                     .context("the network namespace cannot be entered")?;
                 work()
             })

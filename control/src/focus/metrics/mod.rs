@@ -52,7 +52,7 @@ weir_shard::metrics! {
             "More shards, or cores that are full.";
         /// CPU time that this took.
         cpu: counter / 1e9 = "weir_export_cpu_seconds_total",
-            "More scrapes: is there more than one Prometheus, or a short interval?";
+            "More scrapes: there is more than one Prometheus, or its interval is short.";
         /// Values in the last answer to a scrape.
         samples: gauge = "weir_export_samples",
             "It depends on the number of shards alone: report it.";
