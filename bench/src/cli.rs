@@ -147,7 +147,7 @@ const READ_EVERY_SATURATED: u16 = 64;
 /// Consent ends 30 s after the check, which is made once.
 const RUN_SECONDS_MAX: f64 = 20.0;
 /// The shard forwards one track to at most so many.
-const SUBSCRIBERS_MAX: usize = weir_shard::limits::SUBSCRIPTIONS_PER_TRACK;
+const SUBSCRIBERS_MAX: usize = weir_shard::limits::SUBSCRIPTIONS_PER_TRACK - 1;
 /// `UDP_SEGMENT` takes at most so many, and a send so many bytes.
 const SEGMENTS_MAX: usize = weir_shard::limits::SEGMENTS_MAX;
 const SEND_BYTES_MAX: usize = 65_000;

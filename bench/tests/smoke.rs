@@ -100,7 +100,7 @@ fn every_step_is_timed() {
 fn says_what_cannot_be_measured() {
     for (arguments, said) in [
         (["fanout", "--subscribers", "0"], "--subscribers 0"),
-        (["fanout", "--subscribers", "2000"], "--subscribers 2000"),
+        (["fanout", "--subscribers", "5000"], "--subscribers 5000"),
         (["fanout", "--seconds", "60"], "--seconds 60"),
         (["floor", "--segments", "65"], "--segments 65"),
         (["fanout", "--core", "900"], "--core 900"),

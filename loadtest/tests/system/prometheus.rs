@@ -18,10 +18,13 @@ async fn series_stay_the_same_while_participants_come_and_go() {
     assert!(before.len() > 300, "{} series", before.len());
     come_and_go(&site).await;
     let during = site.metrics().await;
-    assert!(during.get("weir_calls_ended_total{reason=\"left\"}") >= 1.0);
     assert_eq!(before, during.names());
     site.until_empty().await;
-    assert_eq!(before, site.metrics().await.names());
+    let after = site.metrics().await;
+    assert_eq!(before, after.names());
+    // Who leaves hangs up and takes its device out of the call; either may be seen first.
+    let ended = |reason| after.get(&format!("weir_calls_ended_total{{reason=\"{reason}\"}}"));
+    assert_eq!(ended("left") + ended("removed"), 4.0);
     site.stop(vec![]).await;
 }
 
