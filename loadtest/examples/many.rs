@@ -90,6 +90,7 @@ async fn main() {
     );
     tokio::time::sleep(Duration::from_secs(5)).await;
     let (health, cpu, before) = (generator_health(), cpu_seconds(), arrived(&everyone));
+    let delay = delays(&everyone);
     tokio::time::sleep(Duration::from_secs(seconds)).await;
     let health = generator_health().since(&health);
     let packets = arrived(&everyone) - before;
@@ -98,14 +99,7 @@ async fn main() {
         packets as f64 / seconds as f64,
         (cpu_seconds() - cpu) / seconds as f64 * 100.0
     );
-    let mut delay = Histogram::default();
-    for participant in &everyone {
-        let report = participant.snapshot();
-        report
-            .streams
-            .iter()
-            .for_each(|stream| delay.merge(&stream.delay));
-    }
+    let delay = delays(&everyone).since(&delay);
     println!(
         "delay ms: 50 % {:?}, 99 % {:?}",
         delay.percentile_ms(50.0),
@@ -127,6 +121,18 @@ fn arrived(everyone: &[Participant]) -> u64 {
         .iter()
         .map(|of| of.snapshot().transport.rtp_arrived())
         .sum()
+}
+
+fn delays(everyone: &[Participant]) -> Histogram {
+    let mut delay = Histogram::default();
+    for participant in everyone {
+        let report = participant.snapshot();
+        report
+            .streams
+            .iter()
+            .for_each(|stream| delay.merge(&stream.delay));
+    }
+    delay
 }
 
 /// User and system time of this process, from `/proc/self/stat` (proc_pid_stat(5)): hundredths of seconds.

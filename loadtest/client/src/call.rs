@@ -450,11 +450,24 @@ impl Call {
             self.snapshot(life, now);
             let light = life.config.checks == Checks::Light;
             self.due.snapshot = now + if light { IDLE_EVERY } else { SNAPSHOT_EVERY };
-            let seen = self.receiver.has_started() || now >= self.look_until;
-            if light && self.in_full && seen {
-                self.sample();
-            }
         }
+        let light = life.config.checks == Checks::Light && self.in_full;
+        if light && (now >= self.look_until || self.has_started(&life.wishes)) {
+            self.sample();
+        }
+    }
+
+    /// Whether all that was asked for has begun.
+    fn has_started(&self, wishes: &Wishes) -> bool {
+        let asked_for = |stream: &channel::Stream| {
+            let video = wishes.wanted_of(&stream.user_id).is_some();
+            let tracks = stream.tracks.values();
+            tracks
+                .filter(|track| video || track.kind != "video")
+                .count()
+        };
+        let expected = self.others.values().map(asked_for).sum();
+        self.receiver.has_started(expected)
     }
 
     /// A light participant has seen how its streams start: from here on it looks at samples.

@@ -274,14 +274,15 @@ impl Receiver {
         self.last_packet_at.is_some()
     }
 
-    /// Whether every stream that sends has begun, and at least one does: a first frame of video, a first packet of audio.
-    pub fn has_started(&self) -> bool {
-        let mut live = self
-            .streams
-            .iter()
-            .filter(|stream| stream.live())
-            .peekable();
-        live.peek().is_some() && live.all(Stream::has_started)
+    /// Whether so many streams have begun, and all that there are: a first frame of video, a first packet of audio.
+    pub fn has_started(&self, expected: usize) -> bool {
+        let live = self.streams.iter().filter(|stream| stream.live());
+        let (mut count, mut all) = (0, true);
+        for stream in live {
+            count += 1;
+            all &= stream.has_started();
+        }
+        all && count > 0 && count >= expected
     }
 
     /// All that is known about each stream; `since` is when the invite was sent.
