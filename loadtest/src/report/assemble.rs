@@ -220,7 +220,13 @@ mod tests {
     fn memory_that_stops_growing_is_flat() {
         // It grows for the first 200 of 1200 s, and wobbles by 40 KiB after that.
         let found = flatness(&samples(1200, |at| {
-            50_000.0 + at.min(200.0) * 100.0 + if at as u32 % 2 == 0 { 40.0 } else { 0.0 }
+            50_000.0
+                + at.min(200.0) * 100.0
+                + if (at as u32).is_multiple_of(2) {
+                    40.0
+                } else {
+                    0.0
+                }
         }));
         let found = found.expect("long enough");
         assert!(found.flat, "{found:?}");

@@ -155,13 +155,12 @@ impl Shard {
             let counters = &self.counters;
             let since = subscription.waits_since.take();
             let waited = since.map(|since| now.saturating_duration_since(since).as_micros());
-            let waited = waited.map(|waited| waited as u64);
             if subscription.rewriter.last().is_none() {
                 counters.starts.add(1);
-                waited.map(|waited| counters.start_wait.record(waited));
+                waited.inspect(|us| counters.start_wait.record(*us as u64));
             } else {
                 counters.switches.add(1);
-                waited.map(|waited| counters.switch_wait.record(waited));
+                waited.inspect(|us| counters.switch_wait.record(*us as u64));
             }
         }
         let rewriter = &mut subscription.rewriter;
