@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// Durations in logarithmic buckets, eight an octave: a percentile is at most 9 % too high.
 ///
-/// Bucket 0 holds everything up to [`Histogram::FIRST_US`], the last one everything above 2^[`OCTAVES`] times that. Empty ones at the
+/// Bucket 0 holds everything up to [`Histogram::FIRST_US`], the last one everything above 2^`OCTAVES` times that. Empty ones at the
 /// end are not kept, so an unused histogram costs nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Histogram {

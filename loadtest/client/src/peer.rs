@@ -1,5 +1,5 @@
 //! One transport to the focus: ICE (full), DTLS, SRTP, SCTP and the data channel, all of the webrtc-rs family, over one socket of
-//! [`net`](crate::net). Knows nothing of what is sent, and nothing of Matrix: whoever has the other side's description and can carry
+//! `net`. Knows nothing of what is sent, and nothing of Matrix: whoever has the other side's description and can carry
 //! the own one there can use it, with any server that speaks WebRTC.
 //!
 //! ```text
