@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::counters::{RingCounters, Step};
 
-/// Every so many batches. More often costs (two readings a datagram, of some 20 ns each, in a batch that is measured), more
+/// Every so many batches. More often costs (two readings a datagram in a batch that is measured), more
 /// seldom says less in a minute. A prime, so that it does not keep step with anything that happens in every second batch.
 const MEASURED_EVERY: u32 = 17;
 
