@@ -256,7 +256,7 @@ enum Part {
     Route,
     /// What each subscriber adds to it: who takes the packet, and with which numbers.
     Rewrite,
-    /// `flush`: header and seal, per forwarded packet.
+    /// `flush` and `poll_transmit`: header and seal, per forwarded packet.
     Flush,
 }
 
@@ -384,7 +384,7 @@ impl World {
             self.shard.handle_datagram(buffer, self.publisher, self.now);
         }
         let handled = start.elapsed();
-        self.shard.flush(self.now);
+        self.send_all();
         let flushed = start.elapsed() - handled;
         let kept = self.counters.rtp_received.get();
         ensure!(
@@ -396,12 +396,17 @@ impl World {
         Ok((handled, flushed))
     }
 
-    /// The runtime's steps after a batch, without sending anything.
-    fn drain(&mut self) {
+    /// Seals what waits and forgets it, as if the kernel were infinitely fast.
+    fn send_all(&mut self) {
         self.shard.flush(self.now);
         while let Some(transmit) = self.shard.poll_transmit() {
             self.shard.handle_sent(transmit.buffer);
         }
+    }
+
+    /// The runtime's steps after a batch, without sending anything.
+    fn drain(&mut self) {
+        self.send_all();
         while let Some(buffer) = self.shard.poll_free() {
             self.buffers.push(buffer);
         }

@@ -8,7 +8,8 @@
 //! 3. [`Shard::poll_transmit`], [`Shard::poll_free`], [`Shard::poll_event`] each until `None`, and
 //! 4. sleeps until [`Shard::poll_timeout`] or the next input.
 //!
-//! **Nothing leaves before `flush`, and nothing is left behind after step 3.**
+//! **Nothing leaves before `flush`, and nothing is left behind after step 3.** Between [`Shard::poll_transmit`]s the runtime may
+//! give buffers back with [`Shard::handle_sent`]: it has to when it has them all.
 
 pub mod limits;
 pub mod metrics;

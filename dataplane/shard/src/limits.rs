@@ -17,8 +17,9 @@ pub const SEND_BUFFER_BYTES: usize = 32 * 1024;
 /// Linux takes at most 64 segments in one `UDP_SEGMENT` send (128 since 6.9).
 pub const SEGMENTS_MAX: usize = 64;
 
-/// Send buffers of one shard: 1024 × 32 KiB. The kernel holds a buffer for microseconds; the number covers one batch that
-/// goes to every transport. Untouched ones cost no memory.
+/// Send buffers of one shard: 1024 × 32 KiB. Packets are sealed as the runtime takes them, and it gives back what the kernel is
+/// done with in between; the number covers what a network card holds that is slower than the shard for a while, and reports to
+/// a quarter of all transports at once. Untouched ones cost no memory.
 pub const SEND_BUFFERS: usize = 1024;
 
 /// Packets kept for retransmission on one shard: 8192 × 2 KiB = 16 MiB, half a second of 16 000 packets a second.

@@ -189,18 +189,25 @@ impl Shard {
         }
     }
 
-    /// Ends a batch: seals what it forwarded into send buffers.
+    /// Ends a batch: what it forwarded may leave. It is sealed as [`Shard::poll_transmit`] asks for it, so that a batch for
+    /// thousands of subscribers needs no more send buffers than the runtime has under way at a time.
     pub fn flush(&mut self, now: Instant) {
         self.request_wanted_keyframes(now);
-        self.seal_waiting(now);
-        self.count_batch();
-        self.counters.packets_held.set(self.packets.len() as u64);
-        self.counters.send_buffers_out.set(self.tx.out() as u64);
+        self.tx.flush(now);
     }
 
     /// The next send, if any.
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
-        self.tx.poll_transmit()
+        loop {
+            if let Some(transmit) = self.tx.poll_transmit() {
+                return Some(transmit);
+            }
+            let (transport, flushed) = self.tx.next_to_seal()?;
+            match transport {
+                Some(transport) => self.seal_transport(transport, flushed),
+                None => self.end_batch(),
+            }
+        }
     }
 
     /// Takes back a buffer of [`Shard::poll_transmit`] that the kernel is done with, sent or not.
@@ -237,8 +244,11 @@ impl Shard {
         }
     }
 
-    /// Counts what this batch was, by what has been counted since the last one.
-    fn count_batch(&mut self) {
+    /// Everything that waited is sealed. Counts what this batch was, by what has been counted since the last one.
+    fn end_batch(&mut self) {
+        self.tx.clear();
+        self.counters.packets_held.set(self.packets.len() as u64);
+        self.counters.send_buffers_out.set(self.tx.out() as u64);
         let datagrams = self.counters.datagrams_received.get();
         let before = std::mem::replace(&mut self.batch_began.datagrams, datagrams);
         if datagrams != before {

@@ -1,10 +1,12 @@
-//! What waits to leave: forwarded packets until `flush`, and sealed datagrams until the runtime takes them.
+//! What waits to leave: forwarded packets until the runtime asks for them after `flush`, and sealed datagrams until it takes
+//! them.
 //!
 //! Packets of one subscriber are gathered and sealed one behind the other into a send buffer, for one send with
 //! `UDP_SEGMENT`: all datagrams of such a run have one size, only the last may be shorter.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use crate::buffer::{SendBuffer, Transmit};
 use crate::counters::Counters;
@@ -39,7 +41,9 @@ pub(crate) enum Again {
 pub(crate) struct Tx {
     waiting: Vec<Waiting>,
     /// Transports with something waiting, by table index.
-    pub(crate) dirty: Vec<u32>,
+    dirty: Vec<u32>,
+    /// The time of the `flush` whose packets are being sealed, and how many transports have been.
+    sealing: Option<(Instant, usize)>,
     pool: Vec<SendBuffer>,
     buffers: usize,
     transmits: VecDeque<Transmit>,
@@ -50,6 +54,7 @@ impl Tx {
         Self {
             waiting: Vec::with_capacity(OUTGOING_MAX),
             dirty: Vec::with_capacity(transports),
+            sealing: None,
             pool: (0..buffers).map(|_| SendBuffer::new()).collect(),
             buffers,
             transmits: VecDeque::with_capacity(buffers),
@@ -87,10 +92,26 @@ impl Tx {
         self.waiting.get(index as usize).copied()
     }
 
+    /// What waits may leave, as of `now`.
+    pub(crate) fn flush(&mut self, now: Instant) {
+        let sealed = self.sealing.map_or(0, |(_, sealed)| sealed);
+        self.sealing = Some((now, sealed));
+    }
+
+    /// The next transport whose packets are to be sealed, `None` within if there is none left, and the time of the flush.
+    /// Nothing at all before a flush, and after `clear`.
+    pub(crate) fn next_to_seal(&mut self) -> Option<(Option<u32>, Instant)> {
+        let (flushed, sealed) = self.sealing.as_mut()?;
+        let next = self.dirty.get(*sealed).copied();
+        *sealed += usize::from(next.is_some());
+        Some((next, *flushed))
+    }
+
     /// Forgets what waited.
     pub(crate) fn clear(&mut self) {
         self.waiting.clear();
         self.dirty.clear();
+        self.sealing = None;
     }
 
     /// An empty send buffer, if the kernel does not have them all.

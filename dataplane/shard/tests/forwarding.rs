@@ -41,6 +41,28 @@ fn a_subscriber_gets_the_layer_it_asks_for_and_sound() {
 }
 
 #[test]
+fn a_batch_for_more_subscribers_than_there_are_send_buffers_reaches_all_of_them() {
+    // Reports to more than that at once are not sent; the next ones say the same.
+    let mut world = World::with(3, |config| config.send_buffers = 8);
+    let publisher = world.join();
+    let subscribers: Vec<_> = (0..30).map(|_| world.join()).collect();
+    let mut rng = Rng::new(3);
+    world.publish_video(publisher, VideoSource::simulcast(1, "1", &mut rng));
+    world.run(SECOND);
+    let videos: Vec<_> = subscribers
+        .into_iter()
+        .map(|subscriber| world.subscribe(subscriber, 1, FULL))
+        .collect();
+    world.run(5 * SECOND);
+    for video in videos {
+        let seen = check_video(&world, video);
+        assert!(seen.complete >= 145, "30 frames a second: {seen:?}");
+        assert_eq!(seen.missing, 0);
+    }
+    check_world(&world);
+}
+
+#[test]
 fn joins_before_the_first_packet_and_before_the_keys_work_as_well() {
     let mut world = World::new(2);
     let publisher = world.join();

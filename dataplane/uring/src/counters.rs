@@ -13,7 +13,7 @@ weir_shard::labelled! {
         Timers => "timers";
         /// Headers are written and payloads encrypted into send buffers.
         Seal => "seal";
-        /// Sends are put into the ring.
+        /// Sends are put into the ring, and handed to the kernel where there are many.
         Submit => "submit";
         /// Buffers go back to the kernel, events to control.
         Settle => "settle";
@@ -33,7 +33,7 @@ weir_shard::labelled! {
 weir_shard::metrics! {
     /// Single-writer numbers of one shard's ring. Shared with whoever exports them.
     pub struct RingCounters {
-        /// Wake-ups, each one batch and one `io_uring_enter`.
+        /// Wake-ups, each one batch.
         wakeups: counter = "weir_ring_wakeups_total",
             "More packets or timers. Under full load it falls again, since batches become larger.";
         /// From wake-up to sleep, for each batch.

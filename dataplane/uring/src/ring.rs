@@ -149,7 +149,7 @@ impl Ring {
         if self.uring.submission().is_full() {
             self.counters.extra_submits.add(1);
             // If it fails, there is still no room, which is seen below.
-            let _ = self.uring.submit();
+            self.submit();
         }
         // SAFETY: the caller vouches for what the entry points to.
         let pushed = unsafe { self.uring.submission().push(&entry) };
@@ -162,6 +162,12 @@ impl Ring {
         let entry = opcode::AsyncCancel2::new(CancelBuilder::any().all()).build();
         // SAFETY: the entry points to nothing.
         unsafe { self.push(entry, Token::Cancel) }
+    }
+
+    /// Submits what is queued. Sends that the kernel can carry out at once have completed when this returns.
+    pub(crate) fn submit(&mut self) {
+        // What could not be submitted stays queued for `enter`, which says why if it fails again.
+        let _ = self.uring.submit();
     }
 
     /// Submits what is queued and waits for a completion, but not longer than `timeout`. Zero does not wait.

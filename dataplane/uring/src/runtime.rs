@@ -1,11 +1,13 @@
 //! The loop of a shard's thread.
 //!
 //! **One wake-up is one batch: commands, completions, flush, queue sends, give buffers back, pass events on; then one system
-//! call submits all of it and sleeps until there is more or the shard's deadline is due.**
+//! call submits all of it and sleeps until there is more or the shard's deadline is due.** Only a batch with more sends than
+//! [`SENDS_PER_SUBMIT`] makes more system calls: it submits in between and takes the buffers back.
 //!
 //! Everything that the kernel writes or reads by pointer is either a receive buffer (`buffers`), a send slot (`sends`)
 //! or in [`Pinned`]. All three are leaked and not freed if the loop ends otherwise than through `finish`.
 
+use std::collections::VecDeque;
 use std::mem::{ManuallyDrop, MaybeUninit};
 use std::os::fd::{AsFd, AsRawFd};
 use std::ptr::NonNull;
@@ -17,7 +19,9 @@ use io_uring::{opcode, types};
 use weir_shard::{ReceiveBuffer, Shard, Transmit};
 
 use crate::buffers::ReceiveBuffers;
-use crate::config::{COMMANDS_PER_BATCH, Config, DATAGRAMS_PER_BATCH, SLEEP_MAX};
+use crate::config::{
+    COMMANDS_PER_BATCH, Config, DATAGRAMS_PER_BATCH, POSTPONED_MAX, SENDS_PER_SUBMIT, SLEEP_MAX,
+};
 use crate::counters::{Holder, Step};
 use crate::error::SpawnError;
 use crate::handle::{Links, ShutdownReport};
@@ -51,6 +55,8 @@ pub(crate) struct Runtime {
     pinned: Pinned,
     sockets: Sockets,
     links: Links,
+    /// Completions that were found while sends were looked for: the next batch begins with them.
+    postponed: VecDeque<Completed>,
     /// Which sockets have a receive under way.
     receiving: Vec<bool>,
     listening: bool,
@@ -131,6 +137,7 @@ impl Runtime {
             receiving: vec![false; sockets.len()],
             sockets,
             links,
+            postponed: VecDeque::with_capacity(POSTPONED_MAX),
             listening: false,
             phase: Phase::Running,
             receive_buffers: usize::from(config.receive_buffers),
@@ -163,16 +170,29 @@ impl Runtime {
         self.shard.handle_timeout(now);
         self.laps.end_of(Step::Timers);
         self.shard.flush(now);
-        self.laps.end_of(Step::Seal);
-        while let Some(transmit) = self.shard.poll_transmit() {
-            self.transmit(transmit);
-        }
-        self.laps.end_of(Step::Submit);
+        self.send_all();
         self.return_buffers();
         self.pass_events();
         self.arm();
         self.laps.end_of(Step::Settle);
         self.count_batch(now)
+    }
+
+    /// Seals and sends in turn, so that a batch needs only as many send buffers as the kernel has under way.
+    fn send_all(&mut self) {
+        let mut queued = 0;
+        while let Some(transmit) = self.shard.poll_transmit() {
+            self.laps.end_of(Step::Seal);
+            self.transmit(transmit);
+            queued += 1;
+            if queued == SENDS_PER_SUBMIT {
+                queued = 0;
+                self.ring.submit();
+                self.reap_sends();
+            }
+            self.laps.end_of(Step::Submit);
+        }
+        self.laps.end_of(Step::Seal);
     }
 
     fn count_batch(&mut self, began: Instant) -> Instant {
@@ -198,7 +218,10 @@ impl Runtime {
     fn sleep(&mut self, now: Instant) -> Duration {
         let shared = &self.links.shared;
         shared.commands_bell.announce_sleep();
-        if !self.links.commands.is_empty() || shared.stop.load(Ordering::Acquire) {
+        if !self.links.commands.is_empty()
+            || !self.postponed.is_empty()
+            || shared.stop.load(Ordering::Acquire)
+        {
             return Duration::ZERO;
         }
         match self.shard.poll_timeout() {
@@ -208,16 +231,46 @@ impl Runtime {
     }
 
     fn reap(&mut self, now: Instant) {
+        let mut left = DATAGRAMS_PER_BATCH;
+        while left > 0
+            && let Some(completed) = self.postponed.pop_front()
+        {
+            self.completed(completed, now);
+            left -= 1;
+        }
         let mut entries = [const { MaybeUninit::uninit() }; REAP_ENTRIES];
-        for _ in 0..DATAGRAMS_PER_BATCH / REAP_ENTRIES {
+        while left >= REAP_ENTRIES {
+            let reaped = self.ring.reap(&mut entries);
+            for entry in reaped {
+                let completed = self.ring.read(entry);
+                self.completed(completed, now);
+            }
+            if reaped.len() < REAP_ENTRIES {
+                return;
+            }
+            left -= REAP_ENTRIES;
+        }
+    }
+
+    fn completed(&mut self, completed: Completed, now: Instant) {
+        match completed.token {
+            Token::Receive(socket) => self.received(socket, completed, now),
+            Token::Send(slot) => self.sent(slot, completed.result),
+            Token::CommandsBell => self.listening = false,
+            Token::EventsBell | Token::Cancel => {}
+        }
+    }
+
+    /// Takes back what has been sent, in the middle of a batch; whatever else has completed waits for the next one.
+    fn reap_sends(&mut self) {
+        let mut entries = [const { MaybeUninit::uninit() }; REAP_ENTRIES];
+        while self.postponed.len() + REAP_ENTRIES <= POSTPONED_MAX {
             let reaped = self.ring.reap(&mut entries);
             for entry in reaped {
                 let completed = self.ring.read(entry);
                 match completed.token {
-                    Token::Receive(socket) => self.received(socket, completed, now),
                     Token::Send(slot) => self.sent(slot, completed.result),
-                    Token::CommandsBell => self.listening = false,
-                    Token::EventsBell | Token::Cancel => {}
+                    _ => self.postponed.push_back(completed),
                 }
             }
             if reaped.len() < REAP_ENTRIES {

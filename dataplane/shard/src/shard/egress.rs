@@ -37,18 +37,14 @@ const DEPENDENCY_BYTES_MAX: usize = 255;
 pub(super) const HEADER_BYTES_MAX: usize = 64 + 1 + DEPENDENCY_BYTES_MAX;
 
 impl Shard {
-    /// Seals everything that waits.
-    pub(super) fn seal_waiting(&mut self, now: Instant) {
-        for at in 0..self.tx.dirty.len() {
-            let index = self.tx.dirty[at];
-            let Some(transport) = self.transports.get_mut(index) else {
-                continue;
-            };
-            let (first, _) = std::mem::replace(&mut transport.queue, (NONE, NONE));
-            transport.resends = 0;
-            self.seal_run(index, first, now);
-        }
-        self.tx.clear();
+    /// Seals everything that waits for one transport.
+    pub(super) fn seal_transport(&mut self, index: u32, now: Instant) {
+        let Some(transport) = self.transports.get_mut(index) else {
+            return;
+        };
+        let (first, _) = std::mem::replace(&mut transport.queue, (NONE, NONE));
+        transport.resends = 0;
+        self.seal_run(index, first, now);
     }
 
     /// Seals what waits for one transport, beginning with entry `next`.
