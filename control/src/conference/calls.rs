@@ -86,6 +86,8 @@ impl Conferences {
             .and_then(|conference| conference.legs.get(&participant))
             .filter(|leg| leg.call_id() == envelope.call_id);
         match leg {
+            // What crosses the end of a call, or comes after its transport was closed, is nobody's fault.
+            None if self.ended.contains(&participant, &envelope.call_id) => {}
             None => self.shared.refuse(Refusal::UnknownCall),
             Some(leg) if ends(leg) => self.remove_leg(&envelope.conf_id, &participant, None, now),
             Some(_) => {}

@@ -58,7 +58,7 @@ labelled! {
 labelled! {
     /// Why a call ended.
     pub enum CallEnd {
-        /// The participant hung up.
+        /// The participant hung up or closed its transport.
         Left => "left";
         /// The same device called again.
         Replaced => "replaced";

@@ -129,6 +129,11 @@ impl Conferences {
                     shared.refuse(Refusal::SecondChannel);
                 }
             }
+            // Who closes in good order leaves: its `m.call.hangup` takes the longer way, through homeservers.
+            TransportInput::Closed => {
+                self.remove_leg(&conf_id, &participant, None, now);
+                return;
+            }
             TransportInput::ConsentLost | TransportInput::Failed { .. } => {
                 self.remove_leg(&conf_id, &participant, Some(HangupReason::IceFailed), now);
                 return;

@@ -61,6 +61,8 @@ pub enum TransportInput {
         /// The channel.
         channel: u16,
     },
+    /// The participant has closed the transport in good order (`close_notify`, RFC 5246 §7.2.1).
+    Closed,
     /// The participant has been silent for longer than its consent lasts (RFC 7675).
     ConsentLost,
     /// DTLS or SCTP is over, a send queue is full, or the shard has refused the transport: it cannot carry a call.

@@ -222,9 +222,7 @@ fn outcome(id: TransportId, shard: usize, event: Event) -> Outcome {
         Event::Failed(failure) => TransportInput::Failed {
             reason: failure.to_string(),
         },
-        Event::Closed => TransportInput::Failed {
-            reason: "closed by the participant".to_owned(),
-        },
+        Event::Closed => TransportInput::Closed,
     };
     Outcome::Conference { id, input }
 }

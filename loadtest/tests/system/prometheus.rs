@@ -20,6 +20,11 @@ async fn series_stay_the_same_while_participants_come_and_go() {
     let during = site.metrics().await;
     assert_eq!(before, during.names());
     site.until_empty().await;
+    // A closed transport is a leave, whichever of it and `m.call.hangup` arrives first.
+    let after = site.metrics().await;
+    let ended = |reason| after.get(&format!("weir_calls_ended_total{{reason=\"{reason}\"}}"));
+    assert_eq!(ended("left") + ended("removed"), 4.0);
+    assert_eq!(after.refusals("unknown_call"), 0.0);
     assert_eq!(before, site.metrics().await.names());
     site.stop(vec![]).await;
 }

@@ -69,6 +69,25 @@ fn checklist_36_hangup_takes_the_streams_away_at_once() {
 }
 
 #[test]
+fn a_transport_closed_in_good_order_is_a_leave_and_the_late_hangup_is_no_fault() {
+    let mut world = World::call(&["alice", "bob"]);
+    let transport = world.clients[0].transport.expect("a transport");
+    world.input(transport, TransportInput::Closed);
+    world.settle();
+    assert_eq!(world.focus.participant_count(), 1);
+    world.pass(Duration::from_millis(100));
+    assert_eq!(world.clients[1].receives().len(), 0);
+    world.hang_up(0);
+    assert_eq!(world.refused, []);
+    assert_eq!(world.count(Happened::CallEnded(CallEnd::Left)), 1);
+    assert_eq!(
+        world.clients[0].to_device.len(),
+        1,
+        "nobody is told what it knows"
+    );
+}
+
+#[test]
 fn hangup_of_another_call_or_device_ends_nothing() {
     let mut world = World::call(&["alice", "bob"]);
     let mut old = world.clients[0].content(json!({}));
