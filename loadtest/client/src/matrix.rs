@@ -93,6 +93,14 @@ impl Device {
         })))
     }
 
+    /// Ends the device: the homeserver forgets it and its token. Who joins again logs in again, and homeservers bound the
+    /// devices of a user.
+    pub async fn log_out(&self) -> Result<(), MatrixError> {
+        self.call(Method::POST, "logout", Some(&json!({})))
+            .await
+            .map(drop)
+    }
+
     /// `@user:server`.
     pub fn user_id(&self) -> &str {
         &self.0.user_id

@@ -399,7 +399,7 @@ impl Participant {
         let _ = self.commands.send(Command::Text(text.into()));
     }
 
-    /// Hangs up, takes the device out of the member event and stops.
+    /// Hangs up, takes the device out of the member event, logs it out and stops.
     pub async fn leave(self) {
         let (done, wait) = oneshot::channel();
         let _ = self.commands.send(Command::Leave(done));
@@ -510,6 +510,9 @@ impl Life {
         );
         if let Err(error) = member.await {
             tracing::warn!(%error, "the member event could not be taken back");
+        }
+        if let Err(error) = self.device.log_out().await {
+            tracing::warn!(%error, "the device could not be logged out");
         }
         if let Some(left) = self.left.take() {
             let _ = left.send(());
