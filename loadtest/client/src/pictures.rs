@@ -38,13 +38,12 @@ impl DecodeThread {
         DecodeThread(sender)
     }
 
-    /// One of those that the participants of a process share, as many as there are cores. A stream must stay with one of them.
+    /// One of those that the participants of a process share. A stream must stay with one of them, and streams differ in size: there
+    /// are twice as many as cores, so that a thread with large pictures has a core to itself while another has nothing to do.
     pub fn shared() -> DecodeThread {
         static THREADS: LazyLock<Vec<DecodeThread>> = LazyLock::new(|| {
             let cores = std::thread::available_parallelism().map_or(1, usize::from);
-            (0..cores.div_ceil(2))
-                .map(|_| DecodeThread::start())
-                .collect()
+            (0..2 * cores).map(|_| DecodeThread::start()).collect()
         });
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let next = NEXT.fetch_add(1, Ordering::Relaxed) % THREADS.len();
