@@ -202,8 +202,8 @@ impl Shard {
             if let Some(transmit) = self.tx.poll_transmit() {
                 return Some(transmit);
             }
-            let (transport, flushed) = self.tx.next_to_seal()?;
-            match transport {
+            let flushed = self.tx.flushed()?;
+            match self.tx.next_to_seal() {
                 Some(transport) => self.seal_transport(transport, flushed),
                 None => self.end_batch(),
             }

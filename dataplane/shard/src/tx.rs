@@ -41,9 +41,9 @@ pub(crate) enum Again {
 pub(crate) struct Tx {
     waiting: Vec<Waiting>,
     /// Transports with something waiting, by table index.
-    dirty: Vec<u32>,
-    /// The time of the `flush` whose packets are being sealed, and how many transports have been.
-    sealing: Option<(Instant, usize)>,
+    dirty: VecDeque<u32>,
+    /// The time of the `flush` whose packets are being sealed.
+    flushed: Option<Instant>,
     pool: Vec<SendBuffer>,
     buffers: usize,
     transmits: VecDeque<Transmit>,
@@ -53,8 +53,8 @@ impl Tx {
     pub(crate) fn new(buffers: usize, transports: usize) -> Self {
         Self {
             waiting: Vec::with_capacity(OUTGOING_MAX),
-            dirty: Vec::with_capacity(transports),
-            sealing: None,
+            dirty: VecDeque::with_capacity(transports),
+            flushed: None,
             pool: (0..buffers).map(|_| SendBuffer::new()).collect(),
             buffers,
             transmits: VecDeque::with_capacity(buffers),
@@ -74,7 +74,7 @@ impl Tx {
         let index = self.waiting.len() as u32;
         if queue.0 == NONE {
             *queue = (index, index);
-            self.dirty.push(transport);
+            self.dirty.push_back(transport);
         } else {
             if let Some(before) = self.waiting.get_mut(queue.1 as usize) {
                 before.next = index;
@@ -94,24 +94,24 @@ impl Tx {
 
     /// What waits may leave, as of `now`.
     pub(crate) fn flush(&mut self, now: Instant) {
-        let sealed = self.sealing.map_or(0, |(_, sealed)| sealed);
-        self.sealing = Some((now, sealed));
+        self.flushed = Some(now);
     }
 
-    /// The next transport whose packets are to be sealed, `None` within if there is none left, and the time of the flush.
-    /// Nothing at all before a flush, and after `clear`.
-    pub(crate) fn next_to_seal(&mut self) -> Option<(Option<u32>, Instant)> {
-        let (flushed, sealed) = self.sealing.as_mut()?;
-        let next = self.dirty.get(*sealed).copied();
-        *sealed += usize::from(next.is_some());
-        Some((next, *flushed))
+    /// The time of the flush whose packets may leave: none before a flush, and after `clear`.
+    pub(crate) fn flushed(&self) -> Option<Instant> {
+        self.flushed
+    }
+
+    /// The next transport whose packets are to be sealed.
+    pub(crate) fn next_to_seal(&mut self) -> Option<u32> {
+        self.dirty.pop_front()
     }
 
     /// Forgets what waited.
     pub(crate) fn clear(&mut self) {
         self.waiting.clear();
         self.dirty.clear();
-        self.sealing = None;
+        self.flushed = None;
     }
 
     /// An empty send buffer, if the kernel does not have them all.

@@ -34,8 +34,7 @@ const RECEIVE_BUFFERS_SPARE_MIN: usize = 256;
 const BUFFER_RING_ENTRIES_MAX: usize = 32 * 1024;
 
 /// Sends between two system calls. Their buffers come back at once where the kernel sends at once, so that a batch for
-/// thousands seals into memory that is still in the cache. Fewer cost a system call more often (some 0.2 µs, beside 1 to 2 µs
-/// for each send), more leave the cache.
+/// thousands seals into memory that is still in the cache. Fewer cost a system call more often, more leave the cache.
 pub(crate) const SENDS_PER_SUBMIT: usize = 32;
 
 /// Submissions between two system calls: sends, receives, doorbells, and what is sent again one datagram at a time. If it is
