@@ -16,9 +16,8 @@ SCREEN = "m.screenshare"
 FREEZE_MAX_MS = 300
 # The two ends are not looked at in the same moment.
 SHOWN_OF_SENT_MIN = 0.9
-# On a machine that does nothing else, three browsers on two cores see the first frame after some 400 ms; how fast is a figure, here
-# it only has to come.
-FIRST_FRAME_MAX_MS = 5000
+# The target is 600 ms (docs/figures.md); three browsers on two slow cores were seen to need 950.
+FIRST_FRAME_MAX_MS = 1500
 # A browser that lacks processor time makes its largest picture a step smaller (960×540), the middle one then, too (480×270).
 LARGE_WIDTH = 700
 
@@ -70,9 +69,9 @@ def first_frames(world, report, joins):
     report.figures["first_frame_ms"] = {"first": first, "every": every, **parts}
     report.check(
         f"invite to first decoded frame, {joins} joins",
-        max(first) <= FIRST_FRAME_MAX_MS,
+        statistics.median(first) <= FIRST_FRAME_MAX_MS,
         f"{spread(first)} ms",
-        f"none after {FIRST_FRAME_MAX_MS} ms",
+        f"median of at most {FIRST_FRAME_MAX_MS} ms",
     )
     steps = ", ".join(f"{part} {statistics.median(values):.0f}" for part, values in parts.items())
     print(f"       medians in ms: {steps}, first frame {statistics.median(first):.0f}, of everyone {statistics.median(every):.0f}")
@@ -107,7 +106,7 @@ def watch_full_pictures(world, report, seconds):
         waits[page.name] = page.wait_remote(full, "all pictures are large", 45)[1]
     report.figures["full_size_after_s"] = waits
     before = {page.name: page.stats() for page in world.pages}
-    sizes, read = watch_pictures(world, seconds)
+    sizes, sent_sizes, read = watch_pictures(world, seconds)
     after = {page.name: page.stats() for page in world.pages}
     report.figures["full_pictures"] = figures = []
     for page in world.pages:
@@ -129,8 +128,9 @@ def watch_full_pictures(world, report, seconds):
                 f"at least {100 * SHOWN_OF_SENT_MIN:.0f} %",
             )
             seen = ", ".join(sorted(sizes[page.name, other.name]))
-            large = all(int(size.split("×")[0]) > LARGE_WIDTH for size in sizes[page.name, other.name])
-            report.check(f"{name}: asked for 1280×720", large, seen, "the best layer all the time")
+            best = sent_sizes[other.name]
+            as_sent = sizes[page.name, other.name] <= best
+            report.check(f"{name}: asked for 1280×720", as_sent, seen, f"what the best layer is: {', '.join(sorted(best))}")
             readable = len(good) == len(numbers)
             goes_on = advances(numbers, sent)
             report.check(f"{name}: frame numbers", readable and goes_on, f"{len(good)} of {len(numbers)} read", "all, advancing")
@@ -140,12 +140,17 @@ def watch_full_pictures(world, report, seconds):
 
 
 def watch_pictures(world, seconds):
-    """Looks at every picture about once a second: its size, and the number in it."""
+    """Looks at every picture about once a second: its size, the sizes of the best layers, and the number in the picture."""
     pairs = [(page, other) for page in world.pages for other in others(world, page)]
     sizes = {(page.name, other.name): set() for page, other in pairs}
+    sent_sizes = {page.name: set() for page in world.pages}
     read = {(page.name, other.name): [] for page, other in pairs}
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
+        # Before the pictures: what is seen was sent earlier.
+        for page in world.pages:
+            layer = best_layer(page.stats())
+            sent_sizes[page.name].add(f"{layer['width']}×{layer['height']}")
         for page in world.pages:
             tiles = {tile["userId"][1:].split(":")[0]: tile for tile in page.state()["tiles"] if not tile["own"]}
             for other in others(world, page):
@@ -153,7 +158,7 @@ def watch_pictures(world, seconds):
                 sizes[page.name, other.name].add(f"{tile['videoWidth']}×{tile['videoHeight']}")
                 read[page.name, other.name].append((time.monotonic(), page.read_frame(tile["key"])))
         time.sleep(1)
-    return sizes, read
+    return sizes, sent_sizes, read
 
 
 def is_large(tile):
@@ -161,10 +166,15 @@ def is_large(tile):
     return bool(tile["inbound"]) and tile["inbound"]["width"] > LARGE_WIDTH
 
 
+def best_layer(stats):
+    """The largest layer that a page sends of its camera."""
+    return next(layer for layer in stats["outbound"] if layer["rid"] == "f")
+
+
 def best_layer_rate(before, after):
     """Frames a second of a page's best layer between two looks at its figures."""
-    frames = lambda stats: max(layer["framesEncoded"] for layer in stats["outbound"] if layer["rid"] == "f")
-    return 1000 * (frames(after) - frames(before)) / (after["at"] - before["at"])
+    frames = best_layer(after)["framesEncoded"] - best_layer(before)["framesEncoded"]
+    return 1000 * frames / (after["at"] - before["at"])
 
 
 def advances(numbers, rate):
