@@ -142,16 +142,10 @@ def beside_a_healthy_call(world, report):
 
 def frozen_while(world, act):
     """How long the picture stood still that stood still longest while something was done, in milliseconds, and what that returned."""
-    before = {page.name: page.stats()["remote"] for page in world.pages}
+    before = checks.remote_tiles(world)
     returned = act()
     time.sleep(1)
-    worst = 0
-    for page in world.pages:
-        now = page.stats()["remote"]
-        for other in checks.others(world, page):
-            was, is_now = (tiles[other.name, checks.CAMERA]["inbound"] for tiles in (before[page.name], now))
-            worst = max(worst, 1000 * (is_now["freezeSeconds"] - was["freezeSeconds"]))
-    return worst, returned
+    return checks.frozen_ms(checks.pictures_since(world, before)), returned
 
 
 def be_busy(world):

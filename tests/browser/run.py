@@ -58,6 +58,9 @@ def main():
     parser.add_argument("--json", type=pathlib.Path, help="file for all figures")
     parser.add_argument("--only", help="names of checks, with commas")
     parser.add_argument("--seconds", type=int, default=20, help="how long full pictures are watched")
+    parser.add_argument(
+        "--fps", type=int, choices=(15, 30), default=15, help="of the cameras; 30 for figures: on two slow cores three browsers lag behind then"
+    )
     parser.add_argument("--joins", type=int, default=10)
     parser.add_argument("--changes", type=int, default=10, help="grid to spotlight and back, this often")
     parser.add_argument("--away", type=int, default=20, help="seconds for which the homeserver is away")
@@ -70,7 +73,7 @@ def main():
     shutil.rmtree(arguments.logs, ignore_errors=True)
     report = Report()
     try:
-        with World(arguments.logs, arguments.weir) as world:
+        with World(arguments.logs, arguments.weir, camera_fps=arguments.fps) as world:
             try:
                 run(world, report, chosen)
             finally:

@@ -26,6 +26,8 @@ import synapse  # noqa: E402  (found only through the line above)
 PASSWORD = "only for tests"
 # A camera file's loop: the numbers in the pictures wrap there.
 LOOP_FRAMES = 120
+# What the files are made for. Played at another rate, they are the same pictures at other times.
+FILE_FPS = 30
 FOCUS_DEVICE = "WEIRFOCUS"
 START_SECONDS_MAX = 30
 CALL_TYPES = ["org.matrix.msc3401.call", "org.matrix.msc3401.call.member", "m.call", "m.call.member"]
@@ -38,7 +40,8 @@ class WorldError(Exception):
 class World:
     """Everything that runs, to be used with `with`."""
 
-    def __init__(self, logs, weir=None, window=(640, 480)):
+    def __init__(self, logs, weir=None, window=(640, 480), camera_fps=FILE_FPS):
+        self.camera_fps = camera_fps
         self.logs = pathlib.Path(logs)
         self.weir = pathlib.Path(weir) if weir else TARGET / "debug" / "weir"
         self.window = window
@@ -162,14 +165,15 @@ class World:
         Uncompressed and with a background that stands still: three Chromium that decode MJPEG and encode a picture that
         moves everywhere do not reach the full frame rate on two cores.
         """
-        path = TARGET / "cameras" / f"calm-{source}-{LOOP_FRAMES}.y4m"
+        path = TARGET / "cameras" / f"calm-{source}-{LOOP_FRAMES}-{self.camera_fps}.y4m"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             script = ROOT / "loadtest" / "client" / "clips" / "make.py"
             part = path.with_name(f"part-{source}.y4m")
-            seconds = str(LOOP_FRAMES // 30)
+            seconds = str(LOOP_FRAMES // FILE_FPS)
             arguments = ["--camera", part, "--size", "1280x720", "--seconds", seconds, "--source", str(source), "--calm"]
             subprocess.run([sys.executable, script, *arguments], check=True, stdout=subprocess.DEVNULL)
+            set_rate(part, self.camera_fps)
             part.rename(path)
         return path
 
@@ -233,3 +237,14 @@ policy = "membership"
 listen = "{http}"
 page = true
 """
+
+
+def set_rate(path, fps):
+    """Writes into the head of a camera file at which rate it is played."""
+    with path.open("r+b") as file:
+        head = file.readline()
+        changed = head.replace(b" F%d:1" % FILE_FPS, b" F%d:1" % fps)
+        if len(changed) != len(head) or (changed == head and fps != FILE_FPS):
+            raise WorldError(f"{path}: no rate of {FILE_FPS} in its head, or one as long as {fps}: {head!r}")
+        file.seek(0)
+        file.write(changed)
