@@ -188,6 +188,8 @@ pub struct StreamSummary {
     pub frames: u64,
     /// Frames that lacked something.
     pub broken: u64,
+    /// Frames that a switch of layers cut off; no fault.
+    pub cut: u64,
     /// Frames that were decoded.
     pub decoded: u64,
     /// One-way delay in ms, where it is measured.

@@ -278,6 +278,11 @@ impl Sequence {
         numbers
     }
 
+    /// Nobody has sent a packet with this number, and nobody will: it is neither asked for nor lost.
+    pub fn never_sent(&mut self, number: u64) {
+        self.missing.remove(&number);
+    }
+
     /// Gives up old holes.
     pub fn handle_timeout(&mut self, now: Instant) {
         let before = self.missing.len();

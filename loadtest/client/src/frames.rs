@@ -27,6 +27,8 @@ pub struct Frame {
 
 /// A packet that is not there after this long is given up, and decoding goes on at the next keyframe.
 const WAIT: Duration = Duration::from_millis(500);
+/// Until then a packet may be on its way that was overtaken by a keyframe.
+const REORDERED_WITHIN: Duration = Duration::from_millis(20);
 /// Ten seconds of the highest layer, so that memory is bounded whatever arrives.
 const BUFFERED_MAX: usize = 2000;
 
@@ -45,6 +47,10 @@ pub struct Assembler {
     waiting: bool,
     /// Frames that could not be used.
     pub broken: u64,
+    /// Frames that a keyframe cut off, see [`cut_off`](Self::cut_off).
+    pub cut: u64,
+    /// The numbers behind them, until somebody takes them.
+    unused: Vec<u64>,
 }
 
 /// A packet; one without payload has no time either.
@@ -104,6 +110,7 @@ impl Assembler {
     pub fn restart(&mut self) {
         *self = Assembler {
             broken: self.broken,
+            cut: self.cut,
             ..Assembler::default()
         };
     }
@@ -119,10 +126,17 @@ impl Assembler {
             let (&number, part) = self.buffer.first_key_value()?;
             if Some(number) != self.next {
                 let waited = part.arrived.map(|at| now.saturating_duration_since(at));
-                if waited.is_some_and(|waited| waited < WAIT) {
+                let waited = waited.unwrap_or(WAIT);
+                if waited >= REORDERED_WITHIN && self.cut_off(number) {
+                    self.cut += 1;
+                    self.unused.extend(self.next.replace(number));
+                    (self.current, self.loss) = (None, true);
+                    self.given_up += 1;
+                } else if waited < WAIT {
                     return None;
+                } else {
+                    self.give_up_to(number);
                 }
-                self.give_up_to(number);
             }
             let part = self.buffer.remove(&number)?;
             self.next = Some(number + 1);
@@ -133,6 +147,25 @@ impl Assembler {
                 return Some(frame);
             }
         }
+    }
+
+    /// Numbers of packets that were never sent, each once: what frames that were cut off leave.
+    pub fn take_unused(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.unused)
+    }
+
+    /// Whether the packet with this number, the first that is there, begins a keyframe in the middle of another frame. A switch
+    /// of layers does that where packets of both are on their way at once. The number between the two is left unused, so
+    /// that decoders see a loss and not one frame of two (media.md); nothing is missing that a viewer would need.
+    fn cut_off(&self, number: u64) -> bool {
+        let begins_keyframe = |part: &Part| {
+            Descriptor::parse(&part.payload).is_ok_and(|(descriptor, data)| {
+                descriptor.start_of_partition && descriptor.partition == 0 && is_keyframe(data)
+            })
+        };
+        self.current.is_some()
+            && self.next.is_some_and(|next| next + 1 == number)
+            && self.buffer.get(&number).is_some_and(begins_keyframe)
     }
 
     fn give_up_to(&mut self, number: u64) {
@@ -395,6 +428,40 @@ mod tests {
             [(true, true)]
         );
         assert_eq!(sink.broken(), [], "loss is no violation");
+    }
+
+    #[test]
+    fn a_frame_that_a_keyframe_cuts_off_is_not_waited_for() {
+        let (mut source, mut sink) = (Source::new(), Sink::new());
+        sink.take(source.frame(KEY), 0);
+        let mut cut = source.frame(INTER);
+        cut.pop();
+        sink.take(cut, 33);
+        let unused = source.number;
+        assert_eq!(sink.take(source.frame(KEY), 34), [], "it may be late");
+        let frames = sink.take(source.frame(INTER), 66);
+        let keyframes: Vec<bool> = frames.iter().map(|frame| frame.keyframe).collect();
+        assert_eq!(keyframes, [true, false]);
+        assert_eq!((sink.assembler.cut, sink.assembler.broken), (1, 0));
+        assert_eq!(sink.assembler.take_unused(), [unused]);
+        assert!(sink.assembler.take_unused().is_empty());
+        assert_eq!(sink.broken(), []);
+    }
+
+    #[test]
+    fn what_is_missing_before_a_keyframe_is_waited_for_unless_it_is_one_number_after_half_a_frame() {
+        for (sent, missing) in [(3, 1), (1, 2)] {
+            let (mut source, mut sink) = (Source::new(), Sink::new());
+            sink.take(source.frame(KEY), 0);
+            let mut half = source.frame(INTER);
+            half.truncate(sent);
+            source.number += sent as u64 + missing - 3;
+            sink.take(half, 33);
+            assert_eq!(sink.take(source.frame(KEY), 66), []);
+            assert_eq!(sink.take(source.frame(INTER), 99), [], "{sent} {missing}");
+            assert_eq!(sink.take(source.frame(INTER), 600).len(), 3);
+            assert_eq!((sink.assembler.cut, sink.assembler.broken), (0, 1));
+        }
     }
 
     #[test]

@@ -314,6 +314,8 @@ pub struct VideoReport {
     pub keyframes: u64,
     /// Frames with a missing packet, or given up because one they need is missing.
     pub broken: u64,
+    /// Frames without an end, because the focus switched to another layer within them: nothing is missing but that end.
+    pub cut: u64,
     /// Frames that were decoded.
     pub decoded: u64,
     /// Frames that were assembled while the decoder was busy and skipped up to the next keyframe.

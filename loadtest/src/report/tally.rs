@@ -348,6 +348,7 @@ impl Sum {
         if let Some(video) = &stream.video {
             summary.frames += video.frames;
             summary.broken += video.broken;
+            summary.cut += video.cut;
             summary.decoded += video.decoded;
             summary.nacks += video.nacks;
             summary.plis += video.plis;
@@ -380,6 +381,7 @@ fn empty(kind: Kind, checks: Depth) -> StreamSummary {
         plis: 0,
         frames: 0,
         broken: 0,
+        cut: 0,
         decoded: 0,
         delay_ms: None,
         longest_gap_ms: 0,

@@ -493,6 +493,7 @@ pub(super) mod tests {
             plis: 2,
             frames: 900,
             broken: 1,
+            cut: 0,
             decoded: 880,
             delay_ms: Some(quantiles(2.0)),
             longest_gap_ms: 66,

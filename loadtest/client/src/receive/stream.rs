@@ -410,6 +410,9 @@ impl Stream {
             self.recognise(&frame, &environment.clips, now);
             self.decode(frame, &environment.decoder);
         }
+        for number in self.assembler.take_unused() {
+            self.sequence.never_sent(number);
+        }
     }
 
     /// What the bytes of a frame tell without decoding.
@@ -562,6 +565,7 @@ impl Stream {
             .filter(|(at, _)| is_recent(*at, now));
         VideoReport {
             broken: self.assembler.broken,
+            cut: self.assembler.cut,
             decoded: seen.decoded,
             width: seen.size.0,
             height: seen.size.1,
