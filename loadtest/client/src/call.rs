@@ -512,16 +512,16 @@ impl Call {
                     .iter()
                     .for_each(|packet| self.receiver.handle_rtp(packet, at)),
             },
-            Event::Rtcp(packets) => packets
+            Event::Rtcp(packets, at) => packets
                 .iter()
-                .for_each(|packet| self.handle_rtcp(packet.as_any())),
+                .for_each(|packet| self.handle_rtcp(packet.as_any(), at)),
             Event::Text(text) => self.handle_text(life, &text).await,
             Event::Closed(reason) => return Some(reason),
         }
         None
     }
 
-    fn handle_rtcp(&mut self, packet: &(dyn std::any::Any + Send + Sync)) {
+    fn handle_rtcp(&mut self, packet: &(dyn std::any::Any + Send + Sync), at: Instant) {
         use rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
         use rtcp::transport_feedbacks::transport_layer_cc::TransportLayerCc;
         use rtcp::transport_feedbacks::transport_layer_nack::TransportLayerNack;
@@ -540,7 +540,7 @@ impl Call {
             self.report.receiver_reports += 1;
         } else if let Some(report) = packet.downcast_ref::<rtcp::sender_report::SenderReport>() {
             self.report.sender_reports += 1;
-            self.receiver.handle_sender_report(report);
+            self.receiver.handle_sender_report(report, at);
         }
     }
 

@@ -449,7 +449,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_before_a_keyframe_is_waited_for_unless_it_is_one_number_after_half_a_frame() {
+    fn what_is_missing_before_a_keyframe_is_waited_for_unless_it_is_one_number_after_half_a_frame()
+    {
         for (sent, missing) in [(3, 1), (1, 2)] {
             let (mut source, mut sink) = (Source::new(), Sink::new());
             sink.take(source.frame(KEY), 0);

@@ -256,7 +256,7 @@ impl Sink for Arrivals {
                 if let Some(packets) =
                     plain.and_then(|mut plain| rtcp::packet::unmarshal(&mut plain).ok())
                 {
-                    self.tell(Event::Rtcp(packets));
+                    self.tell(Event::Rtcp(packets, now));
                 }
             }
             [128..=191, ..] => {

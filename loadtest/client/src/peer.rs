@@ -59,7 +59,7 @@ pub enum Event {
     /// A decrypted packet.
     Rtp(rtp::packet::Packet, Instant),
     /// Decrypted reports and feedback.
-    Rtcp(Vec<Feedback>),
+    Rtcp(Vec<Feedback>, Instant),
     /// A text frame on the data channel.
     Text(String),
     /// The transport is gone; says why.

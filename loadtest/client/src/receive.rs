@@ -230,9 +230,9 @@ impl Receiver {
     }
 
     /// Takes what a sender report says of the clocks of its stream.
-    pub fn handle_sender_report(&mut self, report: &SenderReport) {
+    pub fn handle_sender_report(&mut self, report: &SenderReport, now: Instant) {
         if let Some(Feeds::Media(index)) = self.by_ssrc.get(&report.ssrc) {
-            self.streams[*index].handle_sender_report(report.ntp_time, report.rtp_time);
+            self.streams[*index].handle_sender_report(report.ntp_time, report.rtp_time, now);
         }
     }
 
@@ -253,7 +253,7 @@ impl Receiver {
                 .streams
                 .iter()
                 .filter(|s| s.live())
-                .filter_map(Stream::reception_report)
+                .filter_map(|stream| stream.reception_report(now))
                 .collect();
             for chunk in reports.chunks(31) {
                 let report = ReceiverReport {
@@ -472,6 +472,37 @@ mod tests {
                 .any(|packet| format!("{packet:?}").contains(name))
         };
         assert!(is("TransportLayerNack") && is("PictureLossIndication") && is("ReceiverReport"));
+    }
+
+    #[test]
+    fn a_report_names_the_sender_report_and_the_time_since() {
+        use rtcp::receiver_report::ReceiverReport;
+        let start = Instant::now();
+        let mut receiver = Receiver::new(DecodeThread::start(), Clips::committed(), 9, start);
+        receiver.apply(&Remote::parse(OFFER).unwrap());
+        let header = rtp::header::Header {
+            ssrc: 4,
+            payload_type: 96,
+            ..Default::default()
+        };
+        let packet = Packet {
+            header,
+            payload: bytes::Bytes::new(),
+        };
+        receiver.handle_rtp(&packet, start);
+        let said = SenderReport {
+            ssrc: 4,
+            ntp_time: 0x0123_4567_89ab_cdef,
+            ..Default::default()
+        };
+        receiver.handle_sender_report(&said, start);
+        let feedback = receiver.poll_feedback(start + Duration::from_millis(1500));
+        let reports = feedback
+            .iter()
+            .find_map(|packet| packet.as_any().downcast_ref::<ReceiverReport>());
+        let block = &reports.unwrap().reports[0];
+        let names = (block.ssrc, block.last_sender_report, block.delay);
+        assert_eq!(names, (4, 0x4567_89ab, 65536 + 32768));
     }
 
     #[test]

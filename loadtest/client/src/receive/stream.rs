@@ -65,6 +65,8 @@ pub(super) struct Stream {
     timeline: Timeline,
     rtx: Rtx,
     delay: Delay,
+    /// The middle of the newest sender report's NTP time, and when it came.
+    sender_reported: Option<(u32, Instant)>,
     violations: Violations,
     packets: u64,
     bytes: u64,
@@ -127,6 +129,7 @@ impl Stream {
             timeline: Timeline::default(),
             rtx: Rtx::default(),
             delay: Delay::default(),
+            sender_reported: None,
             violations: Violations::default(),
             packets: 0,
             bytes: 0,
@@ -178,8 +181,10 @@ impl Stream {
         }
     }
 
-    pub(super) fn handle_sender_report(&mut self, ntp_time: u64, rtp_time: u32) {
+    pub(super) fn handle_sender_report(&mut self, ntp_time: u64, rtp_time: u32, now: Instant) {
         self.delay.handle_sender_report(ntp_time, rtp_time);
+        // The middle of it, as receiver reports name it (RFC 3550 §6.4.1).
+        self.sender_reported = Some(((ntp_time >> 16) as u32, now));
     }
 
     /// Takes a packet of the stream itself.
@@ -512,7 +517,15 @@ impl Stream {
         }
     }
 
-    pub(super) fn reception_report(&self) -> Option<ReceptionReport> {
+    pub(super) fn reception_report(&self, now: Instant) -> Option<ReceptionReport> {
+        let (last_sender_report, delay) = match self.sender_reported {
+            // In units of 1/65536 s, so that the focus knows the round trip.
+            Some((name, at)) => {
+                let since = now.saturating_duration_since(at).as_micros();
+                (name, ((since << 16) / 1_000_000) as u32)
+            }
+            None => (0, 0),
+        };
         let sampled = self.sample.as_ref().and_then(|sample| sample.highest);
         let highest = sampled.or(self.sequence.highest())?;
         Some(ReceptionReport {
@@ -520,6 +533,8 @@ impl Stream {
             total_lost: self.sequence.lost as u32 & 0x7f_ffff,
             // The extended number starts one roll-over high.
             last_sequence_number: highest.saturating_sub(1 << 16) as u32,
+            last_sender_report,
+            delay,
             ..Default::default()
         })
     }
