@@ -4,12 +4,13 @@ import { SCREENSHARE, USERMEDIA } from "./metadata.js";
 
 /**
  * Three simulcast layers, best first: Chromium drops layers from the end when the picture is small, so the order matters.
- * More bitrate is a better picture for those with the bandwidth; the lower two are what everybody else gets.
+ * More bitrate is a better picture for those with the bandwidth; the lower two are what everybody else gets. All run at the
+ * camera's rate: the last frame before a change of layers and the first after it are then no further apart than they must be.
  */
 const CAMERA_ENCODINGS = [
   { rid: "f", maxFramerate: 30, maxBitrate: 1_700_000, scaleResolutionDownBy: 1 },
-  { rid: "h", maxFramerate: 20, maxBitrate: 300_000, scaleResolutionDownBy: 2 },
-  { rid: "q", maxFramerate: 15, maxBitrate: 120_000, scaleResolutionDownBy: 4 },
+  { rid: "h", maxFramerate: 30, maxBitrate: 300_000, scaleResolutionDownBy: 2 },
+  { rid: "q", maxFramerate: 30, maxBitrate: 120_000, scaleResolutionDownBy: 4 },
 ];
 const SCREEN_ENCODINGS = [
   { rid: "f", maxFramerate: 30, maxBitrate: 3_000_000, scaleResolutionDownBy: 1 },
