@@ -9,7 +9,7 @@ use weir_relay::profile::Schedule;
 use crate::criteria::Criteria;
 use crate::fault::Fault;
 use crate::report::LayerSent;
-use crate::scenario::{Layout, Scenario, Settings};
+use crate::scenario::{Layout, Scenario, Settings, Speech};
 use crate::site::{Remote, SiteConfig};
 
 const AFTER_HELP: &str = "\
@@ -94,6 +94,9 @@ pub struct RunArguments {
     /// How pictures are laid out at each viewer
     #[arg(long, value_enum)]
     pub layout: Option<Layout>,
+    /// Which dialect of MSC3898 is spoken on the data channel
+    #[arg(long, value_enum, default_value = "late")]
+    pub dialect: Speech,
     /// Of everything that is random
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
@@ -286,6 +289,7 @@ impl RunArguments {
             step: self.step.unwrap_or(defaults.step),
             full_share: self.full_share.unwrap_or(defaults.full_share),
             layout: self.layout.unwrap_or(defaults.layout),
+            dialect: self.dialect,
             seed: self.seed,
             ..defaults
         };
@@ -479,7 +483,7 @@ pub fn list() -> String {
         ));
     }
     out.push_str(
-        "Everywhere: --layers fhq (1280×720 at 600 kb/s, 640×360 at 300 kb/s, 320×180 at 120 kb/s), --layout grid, --seed 1\n",
+        "Everywhere: --layers fhq (1280×720 at 600 kb/s, 640×360 at 300 kb/s, 320×180 at 120 kb/s), --layout grid, --dialect late, --seed 1\n",
     );
     out
 }
@@ -516,6 +520,9 @@ mod tests {
             }
         );
         assert!(options.site.remote.is_none() && options.network.is_none());
+        assert_eq!(options.settings.dialect, Speech::Late);
+        let mixed = run("conference --dialect mixed").expect("good");
+        assert_eq!(mixed.settings.dialect, Speech::Mixed);
         let lossy = run("lossy").expect("good");
         assert_eq!(lossy.network.expect("a network").0, "loss=5%, delay=25ms");
         assert_eq!(lossy.settings.publishers, 4, "no more than there are");
@@ -541,6 +548,10 @@ mod tests {
                 "30001 participants: at most 20000",
             ),
             ("lecture --layers fx", "letters f, h and q"),
+            (
+                "lecture --dialect old",
+                "[possible values: late, early, mixed]",
+            ),
             (
                 "lossy --network loss",
                 "--network: \"loss\" is no key=value",

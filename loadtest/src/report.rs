@@ -18,7 +18,7 @@ pub mod verdict;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use weir_client::Kind;
+use weir_client::{Dialect, Kind};
 
 use crate::plan::Depth;
 use crate::sample::scrape::Sums;
@@ -432,6 +432,8 @@ pub struct ParticipantLine {
     pub at_s: f64,
     /// How closely it looked.
     pub checks: Depth,
+    /// What it spoke on the data channel.
+    pub dialect: Dialect,
     /// Why it could not join.
     pub failure: Option<String>,
     /// Times from the invite, in ms.

@@ -22,6 +22,7 @@ mod switching;
 
 use clap::ValueEnum;
 use serde::Serialize;
+use weir_client::Dialect;
 
 use crate::plan::Plan;
 
@@ -57,6 +58,30 @@ pub enum Layout {
     Spotlight,
 }
 
+/// What is spoken on the data channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Speech {
+    /// Messages named like Matrix events, as MSC3898 has them now
+    Late,
+    /// The `op` messages that it had before
+    Early,
+    /// Every second person speaks the early dialect, the others the late one
+    Mixed,
+}
+
+impl Speech {
+    /// What the person of this number speaks, from 0.
+    pub fn of(self, person: usize) -> Dialect {
+        match self {
+            Speech::Late => Dialect::Late,
+            Speech::Early => Dialect::Early,
+            Speech::Mixed if person % 2 == 1 => Dialect::Early,
+            Speech::Mixed => Dialect::Late,
+        }
+    }
+}
+
 /// All that a scenario may be told. What does not concern it, it ignores.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Settings {
@@ -80,6 +105,8 @@ pub struct Settings {
     pub full_share: f64,
     /// How pictures are laid out.
     pub layout: Layout,
+    /// What is spoken on the data channel.
+    pub dialect: Speech,
     /// Of everything that is random.
     pub seed: u64,
 }
@@ -138,6 +165,7 @@ impl Scenario {
             step: 50,
             full_share: 0.25,
             layout: Layout::Grid,
+            dialect: Speech::Late,
             seed: 1,
         };
         match self {
@@ -202,6 +230,15 @@ mod tests {
             assert!(of.map(|(of, _)| of).all(known), "{scenario:?}");
             assert_eq!(plan, settings.plan(), "{scenario:?}: the same seed");
         }
+    }
+
+    #[test]
+    fn every_second_person_of_a_mixed_call_speaks_the_early_dialect() {
+        let spoken = |speech: Speech| [0, 1, 2, 3].map(|person| speech.of(person));
+        assert_eq!(spoken(Speech::Late), [Dialect::Late; 4]);
+        assert_eq!(spoken(Speech::Early), [Dialect::Early; 4]);
+        let [late, early] = [Dialect::Late, Dialect::Early];
+        assert_eq!(spoken(Speech::Mixed), [late, early, late, early]);
     }
 
     #[test]

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use weir_tests::root;
+
 /// Every crate of the workspace and the crates of the workspace that it may use. Arrows point down only; dev-dependencies
 /// are excepted, because a test may look at both ends of anything.
 const ARROWS: &[(&str, &[&str])] = &[
@@ -53,14 +55,6 @@ const IMPURE: &[&str] = &[
     "RandomState::new",
     "DefaultHasher",
 ];
-
-fn root() -> PathBuf {
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
-    tests
-        .parent()
-        .expect("tests lie in the workspace")
-        .to_owned()
-}
 
 /// Crate to the workspace crates that it uses, dev-dependencies left out.
 fn dependencies() -> BTreeMap<String, BTreeSet<String>> {

@@ -7,15 +7,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use weir_tests::root;
+
 /// How many points the checklist has.
 const POINTS: usize = 39;
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("tests lie in the workspace")
-        .to_owned()
-}
 
 fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).expect("a folder").flatten() {

@@ -91,10 +91,13 @@ impl Purpose {
     }
 
     fn parse(value: Option<&Value>) -> Purpose {
-        match value.and_then(Value::as_str) {
-            None | Some("m.usermedia") => Purpose::Usermedia,
-            Some("m.screenshare") => Purpose::Screenshare,
-            Some(other) => Purpose::Other(truncated(other)),
+        let Some(said) = value.and_then(Value::as_str).map(truncated) else {
+            return Purpose::Usermedia;
+        };
+        match said.as_str() {
+            "m.usermedia" => Purpose::Usermedia,
+            "m.screenshare" => Purpose::Screenshare,
+            _ => Purpose::Other(said),
         }
     }
 }
@@ -119,10 +122,13 @@ impl StreamMetadata {
 
     /// Finds the object under its stable or unstable key in `content` and reads it.
     pub fn find_in(content: &Value) -> Option<StreamMetadata> {
-        [STABLE_KEY, UNSTABLE_KEY]
-            .iter()
-            .find_map(|key| content.get(key))
-            .and_then(StreamMetadata::parse)
+        StreamMetadata::find_under(content, &[STABLE_KEY, UNSTABLE_KEY])
+    }
+
+    /// Finds the object under the first of the keys that is there and reads it.
+    pub(crate) fn find_under(content: &Value, keys: &[&str]) -> Option<StreamMetadata> {
+        let found = keys.iter().find_map(|key| content.get(*key))?;
+        StreamMetadata::parse(found)
     }
 
     /// The JSON object.

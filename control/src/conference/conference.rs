@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, time::Instant};
 
 use weir_shard::{ConferenceId, Speakers};
-use weir_signal::call::{Answer, Body};
+use weir_signal::{
+    call::{Answer, Body},
+    channel::MessageName,
+};
 
 use super::{
     HangupReason, ParticipantId, Refusal, board::Board, leg::Leg, shared::Shared, streams::Origin,
@@ -38,7 +41,8 @@ impl Conference {
     pub(super) fn add(&mut self, leg: Leg, answer: String, shared: &mut Shared) {
         let participant = leg.participant().clone();
         self.legs.insert(participant.clone(), leg);
-        self.refresh_streams(&participant, shared);
+        // Its channel is not open yet: there is nowhere to say what is wrong.
+        self.refresh_streams(&participant, None, shared);
         if let Some(leg) = self.legs.get(&participant) {
             let metadata = self.board.snapshot_for(&participant);
             leg.send_call(
@@ -64,8 +68,13 @@ impl Conference {
         }
     }
 
-    /// Looks again at what a participant publishes, after a description or metadata of its own.
-    pub(super) fn refresh_streams(&mut self, participant: &ParticipantId, shared: &mut Shared) {
+    /// Looks again at what a participant publishes, after a description or metadata of its own, which came in `message`.
+    pub(super) fn refresh_streams(
+        &mut self,
+        participant: &ParticipantId,
+        message: Option<&MessageName>,
+        shared: &mut Shared,
+    ) {
         let Some(leg) = self.legs.get_mut(participant) else {
             return;
         };
@@ -92,7 +101,7 @@ impl Conference {
             leg.send_error(
                 "M_LIMIT_EXCEEDED",
                 "more tracks than a participant may publish",
-                "m.call.negotiate",
+                message,
                 shared,
             );
         }

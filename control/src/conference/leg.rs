@@ -6,7 +6,7 @@ use serde_json::Value;
 use weir_shard::{Command, TransportId};
 use weir_signal::{
     call::{Body, Envelope, Message},
-    channel::{Description, DescriptionKind, ErrorReply, Status, ToClient},
+    channel::{Description, DescriptionKind, Dialect, ErrorReply, MessageName, Status, ToClient},
     metadata::StreamMetadata,
     sdp::Session,
 };
@@ -34,6 +34,8 @@ pub(super) struct Leg {
     shard: usize,
     pub(super) session: Session,
     channel: Channel,
+    /// That of its first message. Until then it is told everything in both: it may wait for a word that it understands.
+    dialect: Option<Dialect>,
     offer: Offer,
     pub(super) streams: Streams,
     pub(super) subscriptions: Subscriptions,
@@ -91,6 +93,7 @@ impl Leg {
             channel: Channel::Waiting {
                 deadline: now + shared.settings.timing.channel_timeout,
             },
+            dialect: None,
             offer: Offer::default(),
             streams: Streams::default(),
             subscriptions: Subscriptions::default(),
@@ -184,10 +187,13 @@ impl Leg {
         match self.channel {
             Channel::Open { .. } => false,
             Channel::Waiting { .. } => {
-                self.channel = Channel::Open {
-                    channel,
-                    ping: Ping::new(&shared.settings.timing, now),
-                };
+                let timing = &shared.settings.timing;
+                let mut ping = Ping::new(timing, now);
+                // A channel that takes the place of another.
+                if self.dialect == Some(Dialect::Early) {
+                    ping.listen(timing, now);
+                }
+                self.channel = Channel::Open { channel, ping };
                 // Always told, even if there is nothing: the client subscribes because of it.
                 self.snapshot = Snapshot {
                     told: None,
@@ -221,6 +227,19 @@ impl Leg {
             .take(limits::MESSAGES_PER_SECOND, limits::MESSAGES_BURST, now)
     }
 
+    /// A message of this dialect has come. The first one decides in which it is answered from now on.
+    pub(super) fn handle_heard(&mut self, dialect: Dialect, shared: &Shared, now: Instant) {
+        let is_first = self.dialect.is_none();
+        let spoken = *self.dialect.get_or_insert(dialect);
+        if let Channel::Open { ping, .. } = &mut self.channel {
+            let timing = &shared.settings.timing;
+            if is_first && spoken == Dialect::Early {
+                ping.listen(timing, now);
+            }
+            ping.handle_heard(timing, now);
+        }
+    }
+
     pub(super) fn handle_pong(&mut self) {
         if let Channel::Open { ping, .. } = &mut self.channel {
             ping.handle_pong();
@@ -228,11 +247,18 @@ impl Leg {
     }
 
     pub(super) fn send(&self, message: &ToClient, shared: &mut Shared) {
-        if let Channel::Open { channel, .. } = self.channel {
+        let Channel::Open { channel, .. } = self.channel else {
+            return;
+        };
+        let dialects: &[Dialect] = match &self.dialect {
+            Some(dialect) => std::slice::from_ref(dialect),
+            None => &Dialect::ALL,
+        };
+        for dialect in dialects {
             shared.push(Output::SendText {
                 id: self.transport,
                 channel,
-                text: message.to_text(),
+                text: message.to_text(*dialect),
             });
         }
     }
@@ -241,13 +267,13 @@ impl Leg {
         &self,
         errcode: &str,
         error: &str,
-        in_reply_to: &str,
+        in_reply_to: Option<&MessageName>,
         shared: &mut Shared,
     ) {
         let reply = ErrorReply {
             errcode: errcode.to_owned(),
             error: error.to_owned(),
-            in_reply_to: in_reply_to.to_owned(),
+            in_reply_to: in_reply_to.cloned(),
             details: None,
         };
         self.send(&ToClient::Error(reply), shared);

@@ -1,4 +1,6 @@
 //! When to ping a participant, and when to give it up.
+//!
+//! In the late dialect the focus asks and the participant answers. In the early one both say that they live, by themselves.
 
 use std::time::Instant;
 
@@ -15,7 +17,7 @@ pub(super) enum Due {
     Dead,
 }
 
-/// The liveness of one participant, from the opening of its data channel on.
+/// The liveness of one participant, from the opening of its data channel on. One that has said nothing yet is asked.
 #[derive(Debug)]
 pub(super) enum Ping {
     /// The last ping was answered.
@@ -25,12 +27,33 @@ pub(super) enum Ping {
         next_due: Instant,
         deadline: Instant,
     },
+    /// The participant is not asked, but must be heard of.
+    Listening { due: Instant, deadline: Instant },
 }
 
 impl Ping {
     pub(super) fn new(timing: &Timing, now: Instant) -> Self {
         Self::Idle {
             due: now + timing.ping_interval,
+        }
+    }
+
+    /// The participant turns out to speak the early dialect.
+    pub(super) fn listen(&mut self, timing: &Timing, now: Instant) {
+        let due = match *self {
+            Self::Idle { due } | Self::Listening { due, .. } => due,
+            Self::Waiting { next_due, .. } => next_due,
+        };
+        *self = Self::Listening {
+            due,
+            deadline: now + timing.alive_timeout,
+        };
+    }
+
+    /// Whatever the participant says is a sign of life, where it is only listened to.
+    pub(super) fn handle_heard(&mut self, timing: &Timing, now: Instant) {
+        if let Self::Listening { deadline, .. } = self {
+            *deadline = now + timing.alive_timeout;
         }
     }
 
@@ -50,8 +73,19 @@ impl Ping {
                 };
                 Due::Ping
             }
-            Self::Waiting { deadline, .. } if deadline <= now => Due::Dead,
-            Self::Idle { .. } | Self::Waiting { .. } => Due::Nothing,
+            Self::Waiting { deadline, .. } | Self::Listening { deadline, .. }
+                if deadline <= now =>
+            {
+                Due::Dead
+            }
+            Self::Listening { due, deadline } if due <= now => {
+                *self = Self::Listening {
+                    due: now + timing.ping_interval,
+                    deadline,
+                };
+                Due::Ping
+            }
+            Self::Idle { .. } | Self::Waiting { .. } | Self::Listening { .. } => Due::Nothing,
         }
     }
 
@@ -59,6 +93,7 @@ impl Ping {
         match *self {
             Self::Idle { due } => due,
             Self::Waiting { deadline, .. } => deadline,
+            Self::Listening { due, deadline } => due.min(deadline),
         }
     }
 }
@@ -84,5 +119,26 @@ mod tests {
         assert_eq!(ping.handle_timeout(&timing, at(30)), Due::Ping);
         assert_eq!(ping.handle_timeout(&timing, at(44)), Due::Nothing);
         assert_eq!(ping.handle_timeout(&timing, at(45)), Due::Dead);
+    }
+
+    #[test]
+    fn who_says_alive_by_itself_is_listened_to_and_told_the_same() {
+        let timing = Timing::default();
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut ping = Ping::new(&timing, start);
+
+        // The question that is out needs no answer any more.
+        assert_eq!(ping.handle_timeout(&timing, at(15)), Due::Ping);
+        ping.listen(&timing, at(20));
+        assert_eq!(ping.poll_timeout(), at(30));
+        for seconds in [30, 45, 60] {
+            assert_eq!(ping.handle_timeout(&timing, at(seconds)), Due::Ping);
+        }
+        ping.handle_heard(&timing, at(61));
+        assert_eq!(ping.handle_timeout(&timing, at(134)), Due::Ping);
+        assert_eq!(ping.handle_timeout(&timing, at(135)), Due::Nothing);
+        assert_eq!(ping.poll_timeout(), at(136));
+        assert_eq!(ping.handle_timeout(&timing, at(136)), Due::Dead);
     }
 }

@@ -5,7 +5,8 @@ use std::time::Instant;
 use weir_shard::Command;
 use weir_signal::{
     channel::{
-        ChannelError, Description, DescriptionKind, FromClient, ToClient, TrackName, TrackRequest,
+        ChannelError, Description, DescriptionKind, Frame, FromClient, MessageName, ToClient,
+        TrackName, TrackRequest,
     },
     metadata::StreamMetadata,
     sdp::SdpError,
@@ -13,12 +14,8 @@ use weir_signal::{
 
 use super::{
     Happened, OfferReceived, OfferSent, Output, ParticipantId, Refusal, conference::Conference,
-    limits, mapping, shared::Shared,
+    leg::Leg, limits, mapping, shared::Shared,
 };
-
-const SUBSCRIPTION: &str = "m.call.track_subscription";
-const NEGOTIATE: &str = "m.call.negotiate";
-const CONNECT: &str = "m.call.connect_to_focus";
 
 impl Conference {
     /// Takes a text message from the channel that carries signalling.
@@ -36,44 +33,61 @@ impl Conference {
             shared.refuse(Refusal::TooManyMessages);
             return;
         }
-        match FromClient::parse(text) {
-            Ok(FromClient::Subscription {
+        let frame = match Frame::open(text) {
+            Ok(frame) => frame,
+            Err(error) => return refuse_message(leg, error, None, shared),
+        };
+        leg.handle_heard(frame.dialect(), shared, now);
+        let name = frame.name();
+        match FromClient::read(&frame) {
+            Ok(FromClient::Unknown { .. }) if frame.is_error() => {
+                shared.refuse(Refusal::UnknownMessage);
+            }
+            Ok(message) => self.handle_message(participant, message, &name, shared, now),
+            Err(error) => refuse_message(leg, error, Some(&name), shared),
+        }
+    }
+
+    /// Takes a message, which was called `name`.
+    fn handle_message(
+        &mut self,
+        participant: &ParticipantId,
+        message: FromClient,
+        name: &MessageName,
+        shared: &mut Shared,
+        now: Instant,
+    ) {
+        let Some(leg) = self.legs.get_mut(participant) else {
+            return;
+        };
+        let mut unrecognized = |error| {
+            shared.refuse(Refusal::UnknownMessage);
+            leg.send_error("M_UNRECOGNIZED", error, Some(name), shared);
+        };
+        match message {
+            FromClient::ConnectToFocus(_) => unrecognized("this focus does not connect to others"),
+            FromClient::Unknown { .. } => unrecognized("this focus does not know such messages"),
+            FromClient::Subscription {
                 subscribe,
                 unsubscribe,
-            }) => {
-                self.handle_subscription(participant, subscribe, &unsubscribe, shared);
+            } => {
+                self.handle_subscription(participant, subscribe, &unsubscribe, name, shared);
             }
-            Ok(FromClient::Negotiate {
+            FromClient::Negotiate {
                 description,
                 metadata,
-            }) => {
-                self.handle_negotiate(participant, description, metadata, shared);
+            } => {
+                self.handle_negotiate(participant, description, metadata, name, shared);
             }
-            Ok(FromClient::MetadataChanged(metadata)) => {
+            FromClient::MetadataChanged(metadata) => {
                 leg.streams.handle_metadata(metadata);
-                self.refresh_streams(participant, shared);
+                self.refresh_streams(participant, Some(name), shared);
             }
-            Ok(FromClient::Pong) => leg.handle_pong(),
-            Ok(FromClient::Ping) => leg.send(&ToClient::Pong, shared),
-            Ok(FromClient::ConnectToFocus(_)) => {
-                shared.refuse(Refusal::UnknownMessage);
-                leg.send_error(
-                    "M_UNRECOGNIZED",
-                    "this focus does not connect to others",
-                    CONNECT,
-                    shared,
-                );
-            }
-            Ok(FromClient::FollowStatus) => {
+            FromClient::Pong => leg.handle_pong(),
+            FromClient::Ping => leg.send(&ToClient::Pong, shared),
+            FromClient::FollowStatus => {
                 leg.subscriptions.tell_all();
                 leg.status.follow(now);
-            }
-            Ok(FromClient::Unknown { .. }) => shared.refuse(Refusal::UnknownMessage),
-            Err(error) => {
-                shared.refuse(Refusal::MalformedMessage);
-                if let ChannelError::Content(_) | ChannelError::TooMany(_) = error {
-                    leg.send_error("M_BAD_JSON", &error.to_string(), &type_of(text), shared);
-                }
             }
         }
     }
@@ -83,6 +97,7 @@ impl Conference {
         participant: &ParticipantId,
         mut subscribe: Vec<TrackRequest>,
         unsubscribe: &[TrackName],
+        message: &MessageName,
         shared: &mut Shared,
     ) {
         let Self { legs, board, .. } = self;
@@ -94,7 +109,7 @@ impl Conference {
             leg.send_error(
                 "M_TOO_LARGE",
                 "too many tracks in one request",
-                SUBSCRIPTION,
+                Some(message),
                 shared,
             );
             return;
@@ -110,7 +125,7 @@ impl Conference {
             leg.send_error(
                 "M_INVALID_PARAM",
                 "a participant's own track cannot be subscribed to",
-                SUBSCRIPTION,
+                Some(message),
                 shared,
             );
         }
@@ -124,7 +139,7 @@ impl Conference {
             leg.send_error(
                 "M_LIMIT_EXCEEDED",
                 "too many subscriptions",
-                SUBSCRIPTION,
+                Some(message),
                 shared,
             );
         }
@@ -135,6 +150,7 @@ impl Conference {
         participant: &ParticipantId,
         description: Description,
         metadata: Option<StreamMetadata>,
+        message: &MessageName,
         shared: &mut Shared,
     ) {
         let kind = description.kind;
@@ -159,13 +175,13 @@ impl Conference {
                 if let Some(answer) = answer {
                     leg.send_description(DescriptionKind::Answer, answer, board, shared);
                 }
-                self.refresh_streams(participant, shared);
+                self.refresh_streams(participant, Some(message), shared);
             }
             // An answer to an offer that has been taken back; the one that took its place will be answered, too.
             Err(SdpError::NoOffer) => shared.refuse(Refusal::UnexpectedAnswer),
             Err(error) => {
                 shared.refuse(Refusal::BadSdp);
-                leg.send_error("M_INVALID_PARAM", &error.to_string(), NEGOTIATE, shared);
+                leg.send_error("M_INVALID_PARAM", &error.to_string(), Some(message), shared);
             }
         }
     }
@@ -228,15 +244,13 @@ fn count_description(
     }
 }
 
-/// The type of a message whose content could not be read, for the error message.
-fn type_of(text: &str) -> String {
-    serde_json::from_str::<serde_json::Value>(text)
-        .ok()
-        .and_then(|message| {
-            message
-                .get("type")?
-                .as_str()
-                .map(|kind| kind.chars().take(64).collect())
-        })
-        .unwrap_or_default()
+/// Counts a message that cannot be read, and says why.
+fn refuse_message(
+    leg: &Leg,
+    error: ChannelError,
+    message: Option<&MessageName>,
+    shared: &mut Shared,
+) {
+    shared.refuse(Refusal::MalformedMessage);
+    leg.send_error(error.errcode(), &error.to_string(), message, shared);
 }

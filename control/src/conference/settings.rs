@@ -40,6 +40,10 @@ pub struct Timing {
     pub ping_interval: Duration,
     /// From a ping to its pong. Shorter drops clients whose network paused.
     pub ping_timeout: Duration,
+    /// The longest silence of a participant of the early dialect, which has no question that it must answer. The text names no
+    /// interval: what the late text allows between pings, 30 s, is taken for the longest, and one may be lost. Shorter drops
+    /// clients that are rarely heard of, longer keeps dead ones on the board.
+    pub alive_timeout: Duration,
     /// From an offer to its answer. The reference client drops offers that cross its own; shorter repeats to slow clients.
     pub offer_timeout: Duration,
     /// From the invite to an open data channel. Covers ICE and DTLS over a bad network.
@@ -51,6 +55,7 @@ impl Default for Timing {
         Self {
             ping_interval: Duration::from_secs(15),
             ping_timeout: Duration::from_secs(15),
+            alive_timeout: Duration::from_secs(75),
             offer_timeout: Duration::from_secs(10),
             channel_timeout: Duration::from_secs(30),
         }

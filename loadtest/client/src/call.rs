@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use crate::channel::{self, FromFocus, Metadata};
+use crate::alive::Alive;
+use crate::channel::{self, Dialect, FromFocus, Metadata};
 use crate::health::{HEALTH, Late};
 use crate::matrix::ToDevice;
 use crate::participant::{Checks, Command, Life, SAMPLE_ONE_IN, Wishes};
@@ -306,9 +307,11 @@ struct Call {
     publisher: Publisher,
     receiver: Receiver,
     link: Link,
+    dialect: Dialect,
+    alive: Alive,
     others: Metadata,
-    /// The latest `track_subscription`, so that the same is not said twice.
-    subscribed: String,
+    /// The latest request for tracks, so that the same is not said twice.
+    subscribed: Vec<String>,
     report: Report,
     times: Times,
     /// Media is looked at in full: always, or until a light participant has seen what starts.
@@ -370,8 +373,10 @@ impl Call {
             publisher: publisher(life, answer, ssrcs, now),
             receiver,
             link,
+            dialect: life.config.dialect,
+            alive: Alive::new(life.config.dialect, now),
             others,
-            subscribed: String::new(),
+            subscribed: Vec::new(),
             report: Report {
                 connected_after_ms: times.latencies.connected_ms.map(|ms| ms as u64),
                 ..life.report()
@@ -396,8 +401,11 @@ impl Call {
                 self.link.send_rtp(&packet).await;
             }
             self.handle_timeout(life, now).await;
-            let publisher = self.publisher.poll_timeout();
-            let next = publisher.map_or(self.due.next(), |due| due.min(self.due.next()));
+            if self.alive.is_silent(now) {
+                hang_up(life, &mut self.names, "keep_alive_timeout").await;
+                return End::Ended("the focus is silent".into());
+            }
+            let next = self.next_due();
             tokio::select! {
                 count = events.recv_many(&mut batch, EVENTS_AT_ONCE) => {
                     if let Some(reason) = self.handle_events(life, count, &mut batch).await {
@@ -428,8 +436,17 @@ impl Call {
         }
     }
 
+    fn next_due(&self) -> Instant {
+        let others = [self.publisher.poll_timeout(), self.alive.poll_timeout()];
+        let next = |next: Instant, due: Instant| next.min(due);
+        others.into_iter().flatten().fold(self.due.next(), next)
+    }
+
     /// Does what is due.
     async fn handle_timeout(&mut self, life: &mut Life, now: Instant) {
+        if self.alive.take_due(now) {
+            self.link.send_text(&self.dialect.pong()).await;
+        }
         if self.due.feedback <= now {
             let packets = self.receiver.poll_feedback(now);
             self.link.send_rtcp(&packets).await;
@@ -545,10 +562,13 @@ impl Call {
     }
 
     async fn handle_text(&mut self, life: &Life, text: &str) {
-        match channel::parse(text) {
+        match self.dialect.parse(text) {
             Some(FromFocus::Ping) => {
                 self.report.pings += 1;
-                self.link.send_text(&channel::pong()).await;
+                self.alive.handle_ping(Instant::now());
+                if self.dialect == Dialect::Late {
+                    self.link.send_text(&self.dialect.pong()).await;
+                }
             }
             Some(FromFocus::Metadata(others)) => {
                 self.others = others;
@@ -566,19 +586,20 @@ impl Call {
                 if kind == "offer" {
                     self.report.negotiations += 1;
                     let answer = self.local.answer(&remote);
-                    self.link
-                        .send_text(&channel::negotiate("answer", &answer, &life.metadata()))
-                        .await;
+                    let answer = self.dialect.negotiate("answer", &answer, &life.metadata());
+                    self.link.send_text(&answer).await;
                 }
             }
-            Some(FromFocus::Other(value)) => {
-                if value["type"] == "org.matrix.msc3898.error" {
-                    self.report.errors.push(value["content"].to_string());
-                }
-                let estimate = value["content"]["estimate_bps"].as_u64();
+            Some(FromFocus::ActiveSpeaker(speakers)) => {
+                let user_ids = speakers.into_iter().map(|speaker| speaker.user_id);
+                self.report.speakers = user_ids.collect();
+            }
+            Some(FromFocus::Error(error)) => self.report.errors.push(error.to_string()),
+            Some(FromFocus::Other(_, content)) => {
+                let estimate = content["estimate_bps"].as_u64();
                 self.report.estimate_bps = estimate.or(self.report.estimate_bps);
             }
-            _ => {}
+            None => {}
         }
     }
 
@@ -588,9 +609,8 @@ impl Call {
             Command::Wanted(..) | Command::WantedOf(..) => self.subscribe(&life.wishes).await,
             Command::Mute(kind, muted) => {
                 self.publisher.set_muted(kind, muted);
-                self.link
-                    .send_text(&channel::metadata_changed(&life.metadata()))
-                    .await;
+                let changed = self.dialect.metadata_changed(&life.metadata());
+                self.link.send_text(&changed).await;
             }
             Command::Text(text) => self.link.send_text(&text).await,
             Command::Leave(..) => {}
@@ -601,22 +621,29 @@ impl Call {
         if self.others.is_empty() {
             return;
         }
-        let text = channel::track_subscription(&self.others, |user_id| wishes.wanted_of(user_id));
-        if text != self.subscribed {
-            self.link.send_text(&text).await;
-            self.subscribed = text;
+        let wanted = |user_id: &str| wishes.wanted_of(user_id);
+        let texts = self.dialect.track_subscription(&self.others, wanted);
+        if texts != self.subscribed {
+            for text in &texts {
+                self.link.send_text(text).await;
+            }
+            self.subscribed = texts;
         }
     }
 
     fn set_owners(&mut self) {
         self.receiver.set_owners(|stream_id, track_id| {
-            let listed = |stream: &&channel::Stream| stream.tracks.contains_key(track_id);
-            let stream = self.others.get(stream_id).filter(listed)?;
+            let stream = self.others.get(stream_id)?;
+            let muted = match stream.tracks.get(track_id)?.kind.as_str() {
+                "video" => stream.video_muted,
+                _ => stream.audio_muted,
+            };
             let (user_id, device_id) = (stream.user_id.clone(), stream.device_id.clone());
             Some(Owner {
                 user_id,
                 device_id,
                 purpose: stream.purpose.clone(),
+                muted,
             })
         });
     }

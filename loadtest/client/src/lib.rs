@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! participant ─┬─ matrix    login, rooms, to-device messages (Client-Server API over HTTP)
-//!              ├─ call      one call from invite to end; sdp and channel are its words
+//!              ├─ call      one call from invite to end; sdp and channel are its words, alive its signs of life
 //!              ├─ net       one socket each, received from by few threads; a filter for who only counts
 //!              ├─ peer      ICE (full), DTLS, SRTP, SCTP; link is what is up
 //!              ├─ publish   clips ► vp8 payloader ► RTP, NACK and PLI answers, sender reports; schedule: when what is due
@@ -22,6 +22,7 @@
 //!
 //! Every module can be used alone: a test that wants to send something hostile takes [`matrix`] and [`peer`] and leaves the rest.
 
+mod alive;
 mod call;
 pub mod catalogue;
 pub mod channel;
@@ -47,6 +48,7 @@ pub mod sdp;
 mod twcc;
 pub mod vp8;
 
+pub use channel::Dialect;
 pub use clips::Clips;
 pub use health::{GeneratorHealth, generator_health};
 pub use histogram::Histogram;

@@ -12,7 +12,7 @@ use rand::rngs::StdRng;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::call::{self, End};
-use crate::channel::{self, Metadata};
+use crate::channel::{self, Dialect, Metadata};
 use crate::clips::Clips;
 use crate::health::{HEALTH, Health};
 use crate::matrix::{Device, MatrixError, ToDevice};
@@ -243,6 +243,8 @@ pub struct JoinConfig {
     pub checks: Checks,
     /// What the focus is told about the way.
     pub transport_feedback: TransportFeedback,
+    /// What is spoken on the data channel.
+    pub dialect: Dialect,
     /// Sends media to other addresses than the focus said, e.g. to a relay that behaves like a bad network.
     pub detour: Option<Detour>,
     /// Whatever is random about a participant except for its keys follows from this number: SSRCs, first sequence numbers and times,
@@ -253,7 +255,8 @@ pub struct JoinConfig {
 }
 
 impl JoinConfig {
-    /// Publishes everything, wants 640×360 of everyone, checks and decodes everything, sends no transport-wide feedback.
+    /// Publishes everything, wants 640×360 of everyone, checks and decodes everything, sends no transport-wide feedback, speaks
+    /// the late dialect.
     pub fn new(homeserver: &str, user: &str, password: &str, focus: FocusAddress) -> JoinConfig {
         JoinConfig {
             homeserver: homeserver.to_owned(),
@@ -270,6 +273,7 @@ impl JoinConfig {
             clips: Clips::committed(),
             checks: Checks::ALL,
             transport_feedback: TransportFeedback::None,
+            dialect: Dialect::Late,
             detour: None,
             seed: None,
             tamper: None,

@@ -33,6 +33,8 @@ pub struct Owner {
     pub device_id: String,
     /// `m.usermedia` or `m.screenshare`.
     pub purpose: String,
+    /// Whether it says that the track is muted.
+    pub muted: bool,
 }
 
 /// An RTCP packet to be sent.
@@ -561,7 +563,7 @@ mod tests {
             Some(Owner {
                 user_id: names.0.into(),
                 device_id: names.1.into(),
-                purpose: String::new(),
+                ..Owner::default()
             })
         });
         let (mut now, mut last_video) = (start, start);

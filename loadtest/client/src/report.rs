@@ -41,9 +41,11 @@ pub struct Report {
     pub transport: TransportReport,
     /// What the focus says it can send to this participant, bits per second; `None` if it has not said so.
     pub estimate_bps: Option<u64>,
+    /// User ids of those who speak, as the focus last said, the loudest first.
+    pub speakers: Vec<String>,
     /// Offers of the focus answered over the data channel.
     pub negotiations: u32,
-    /// Pings of the focus answered.
+    /// Signs of life of the focus: pings, which were answered, or `alive`.
     pub pings: u32,
     /// Transport-wide feedback packets received.
     pub transport_feedbacks: u64,
@@ -159,6 +161,8 @@ pub struct StreamReport {
     pub device_id: String,
     /// `m.usermedia` or `m.screenshare`.
     pub purpose: String,
+    /// Whether it is muted, from the metadata.
+    pub muted: bool,
     /// MSC3077 stream id.
     pub stream_id: String,
     /// MSC3077 track id.

@@ -13,6 +13,7 @@ use weir_client::{
 
 use crate::plan::{Depth, Person, Plan};
 use crate::report::tally::{Tally, Totals, Visit};
+use crate::scenario::Speech;
 use crate::site::Site;
 
 /// What every person sends, and by which way.
@@ -24,6 +25,8 @@ pub struct Media {
     pub decode: Decode,
     /// Whether they tell the focus what arrived when.
     pub feedback: TransportFeedback,
+    /// What they speak on the data channel.
+    pub dialect: Speech,
     /// Around the straight way to the focus, e.g. through a bad network.
     pub detour: Option<Detour>,
     /// Of everything that is random.
@@ -359,6 +362,7 @@ impl Crowd {
             user: self.0.configs[person].user.clone(),
             at_s,
             checks: self.0.plan.people[person].checks,
+            dialect: self.0.configs[person].dialect,
             expected: None,
             failure: None,
             report: None,
@@ -402,6 +406,7 @@ fn join_config(base: JoinConfig, index: usize, person: &Person, media: &Media) -
             Depth::Light => Checks::Light,
         },
         transport_feedback: media.feedback,
+        dialect: media.dialect.of(index),
         detour: media.detour.clone(),
         seed: Some(media.seed.wrapping_mul(1 << 20).wrapping_add(index as u64)),
         ..base

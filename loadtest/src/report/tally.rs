@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use weir_client::{Histogram, Kind, Report, StreamReport};
+use weir_client::{Dialect, Histogram, Kind, Report, StreamReport};
 
 use super::{
     Joins, PARTICIPANTS_MAX, ParticipantLine, Quantiles, StreamSummary, VIOLATIONS_MAX,
@@ -22,6 +22,8 @@ pub struct Visit {
     pub at_s: f64,
     /// How closely it looked.
     pub checks: Depth,
+    /// What it spoke on the data channel.
+    pub dialect: Dialect,
     /// Streams that it should have received at its end: (video, audio); `None` where nobody can say.
     pub expected: Option<(usize, usize)>,
     /// Why it could not join.
@@ -176,6 +178,7 @@ impl Tally {
             user: visit.user.clone(),
             at_s: visit.at_s,
             checks: visit.checks,
+            dialect: visit.dialect,
             failure: visit.failure.clone(),
             answer_ms: None,
             connected_ms: None,
@@ -406,6 +409,7 @@ mod tests {
             user: "load1".into(),
             at_s: 1.0,
             checks: Depth::Full,
+            dialect: Dialect::Late,
             expected: Some((1, 1)),
             failure: None,
             report: Some(report),

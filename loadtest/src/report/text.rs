@@ -562,6 +562,7 @@ pub(super) mod tests {
                 user: "@load1:localhost".into(),
                 at_s: 0.5,
                 checks: Depth::Full,
+                dialect: weir_client::Dialect::Late,
                 failure: None,
                 answer_ms: Some(20),
                 connected_ms: Some(80),

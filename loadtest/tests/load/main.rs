@@ -1,6 +1,7 @@
 //! The load tester as its users start it: each scenario for real, small and short, and every error by its line and exit code.
 //! Needs io_uring, like the focus.
 
+mod dialects;
 mod errors;
 mod report;
 mod scenarios;

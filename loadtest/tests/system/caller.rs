@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
-use weir_client::channel::{self, FromFocus, Metadata};
+use weir_client::channel::{self, Dialect, FromFocus, Metadata};
 use weir_client::matrix::{Device, ToDevice};
 use weir_client::peer::{Event, Link, Peer};
 use weir_client::publish::Ssrcs;
@@ -175,11 +175,11 @@ impl Line {
         until_some(what, async || {
             while let Ok(event) = self.events.try_recv() {
                 let Event::Text(text) = event else { continue };
-                let Some(said) = channel::parse(&text) else {
+                let Some(said) = Dialect::Late.parse(&text) else {
                     continue;
                 };
                 if said == FromFocus::Ping {
-                    self.link.send_text(&channel::pong()).await;
+                    self.link.send_text(&Dialect::Late.pong()).await;
                 }
                 if let Some(found) = wanted(&said) {
                     return Some(found);
@@ -193,12 +193,8 @@ impl Line {
     /// Waits for an error with this code about this request.
     pub(crate) async fn listen_for_error(&mut self, code: &str, about: &str) {
         self.listen(&format!("{code} about {about}"), |said| match said {
-            FromFocus::Other(value) => {
-                let content = &value["content"];
-                (value["type"] == "org.matrix.msc3898.error"
-                    && content["errcode"] == code
-                    && content["in_reply_to"]["type"] == about)
-                    .then_some(())
+            FromFocus::Error(error) => {
+                (error["errcode"] == code && error["in_reply_to"]["type"] == about).then_some(())
             }
             _ => None,
         })

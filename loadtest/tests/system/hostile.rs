@@ -5,7 +5,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use weir_client::channel::{self, FromFocus};
+use weir_client::channel::{Dialect, FromFocus};
 use weir_client::publish::{Publisher, SendParameters, Ssrcs};
 use weir_client::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
 use weir_client::rtcp::transport_feedbacks::transport_layer_nack::{NackPair, TransportLayerNack};
@@ -239,7 +239,7 @@ async fn nobody_can_replay_an_invite_or_touch_the_call_of_another() {
     carols.link.send_text(&ping.to_string()).await;
     carols
         .listen("a pong for carol", |said| match said {
-            FromFocus::Other(value) => (value["type"] == "m.call.pong").then_some(()),
+            FromFocus::Other(name, _) => (name == "m.call.pong").then_some(()),
             _ => None,
         })
         .await;
@@ -304,8 +304,8 @@ async fn bad_messages_on_the_data_channel_are_refused_and_counted() {
     say(subscribe(many(2000))).await;
     say(subscribe(many(2500))).await;
     let answer = mallory.local.offer(&SSRCS);
-    say(channel::negotiate("answer", &answer, &Default::default())).await;
-    say(channel::negotiate("offer", "garbage", &Default::default())).await;
+    say(Dialect::Late.negotiate("answer", &answer, &Default::default())).await;
+    say(Dialect::Late.negotiate("offer", "garbage", &Default::default())).await;
     let counted = [
         ("malformed_message", 10),
         ("unknown_message", 10),
@@ -552,7 +552,7 @@ async fn flood_feedback(mallory: &Caller, line: &mut Line, healthy: &Healthy) {
         .await;
     let answer = mallory.local.answer(&offer);
     line.link
-        .send_text(&channel::negotiate("answer", &answer, &Default::default()))
+        .send_text(&Dialect::Late.negotiate("answer", &answer, &Default::default()))
         .await;
     let sent = |media: &&RemoteMedia| media.media_kind().is_some() && media.sends();
     let (media_ssrc, sender_ssrc) = (offer.media.iter().find(sent).unwrap().ssrcs[0], 1);

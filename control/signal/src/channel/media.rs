@@ -3,8 +3,10 @@
 
 use serde_json::{Value, json};
 
-use super::{Size, TrackName, track_name, track_name_value};
-use crate::metadata::{pixels, truncated};
+use super::read::{size, track_name};
+use super::write::track_name_value;
+use super::{Size, TrackName};
+use crate::metadata::truncated;
 
 /// One voice that is heard now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,14 +115,10 @@ pub(super) fn status(content: &Value, tracks: Vec<&Value>) -> Status {
 }
 
 fn track_status(entry: &Value) -> Option<TrackStatus> {
-    let size = match (pixels(entry.get("width")), pixels(entry.get("height"))) {
-        (Some(width), Some(height)) => Some(Size { width, height }),
-        _ => None,
-    };
     Some(TrackStatus {
         name: track_name(entry)?,
         rid: text(entry, "rid"),
-        size,
+        size: size(entry),
         temporal: number(entry, "temporal").and_then(|of| u8::try_from(of).ok()),
         reason: text(entry, "reason")?,
     })

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use serde_json::{Value, json};
 use weir_shard::TransportId;
 use weir_signal::{
-    channel::{DescriptionKind, ErrorReply, FromClient, Size, ToClient, TrackName, TrackRequest},
+    channel::{
+        Description, DescriptionKind, Dialect, ErrorReply, FromClient, Size, ToClient, TrackName,
+        TrackRequest,
+    },
     metadata::{MediaKind, Purpose, Stream, StreamMetadata, Track},
     sdp,
 };
@@ -37,6 +40,8 @@ pub(super) struct Client {
     pub(super) call_id: String,
     pub(super) session_id: String,
     pub(super) protection: Protection,
+    /// What it speaks, and all that it understands.
+    pub(super) dialect: Dialect,
     pub(super) transport: Option<TransportId>,
     pub(super) sections: Vec<Section>,
     pub(super) metadata: StreamMetadata,
@@ -70,6 +75,7 @@ impl Client {
             call_id: format!("{name}-call-1"),
             session_id: format!("{name}-session"),
             protection: Protection::Plain,
+            dialect: Dialect::Late,
             transport: None,
             sections: Vec::new(),
             metadata: StreamMetadata::default(),
@@ -98,6 +104,11 @@ impl Client {
         client.announce_track(&stream, &format!("{name}-mic"), MediaKind::Audio);
         client.announce_track(&stream, &format!("{name}-cam"), MediaKind::Video);
         client
+    }
+
+    /// The same with another dialect.
+    pub(super) fn speaking(self, dialect: Dialect) -> Self {
+        Self { dialect, ..self }
     }
 
     pub(super) fn push_section(
@@ -170,25 +181,27 @@ impl Client {
         }))
     }
 
-    pub(super) fn offer(&mut self) -> String {
+    pub(super) fn offer(&mut self) -> FromClient {
         self.making_offer = true;
-        let sdp = self.describe("actpass");
-        self.negotiate("offer", &sdp)
+        self.negotiate(DescriptionKind::Offer, "actpass")
     }
 
-    fn negotiate(&self, kind: &str, sdp: &str) -> String {
-        json!({"type": "m.call.negotiate", "content": {
-            "description": {"type": kind, "sdp": sdp}, "sdp_stream_metadata": self.metadata.to_value(),
-        }})
-        .to_string()
+    fn negotiate(&self, kind: DescriptionKind, setup: &str) -> FromClient {
+        FromClient::Negotiate {
+            description: Description {
+                kind,
+                sdp: self.describe(setup),
+            },
+            metadata: Some(self.metadata.clone()),
+        }
     }
 
-    pub(super) fn metadata_changed(&self) -> String {
-        FromClient::MetadataChanged(self.metadata.clone()).to_text()
+    pub(super) fn metadata_changed(&self) -> FromClient {
+        FromClient::MetadataChanged(self.metadata.clone())
     }
 
     /// Everything that it knows of, at the size it wants.
-    pub(super) fn subscription(&self) -> String {
+    pub(super) fn subscription(&self) -> FromClient {
         let feeds = self.feeds.iter().flat_map(|feeds| &feeds.streams);
         let subscribe = feeds.flat_map(|(stream_id, stream)| {
             stream
@@ -205,11 +218,10 @@ impl Client {
             subscribe: subscribe.collect(),
             unsubscribe: Vec::new(),
         }
-        .to_text()
     }
 
     /// Does what the reference client does, and gives what it says.
-    pub(super) fn react(&mut self, message: ToClient) -> Vec<String> {
+    pub(super) fn react(&mut self, message: ToClient) -> Vec<FromClient> {
         match message {
             ToClient::MetadataChanged(metadata) => {
                 self.see(metadata);
@@ -227,8 +239,7 @@ impl Client {
                     self.see(metadata);
                     self.offers_seen += 1;
                     self.take(&description.sdp);
-                    let answer = self.describe("active");
-                    vec![self.negotiate("answer", &answer)]
+                    vec![self.negotiate(DescriptionKind::Answer, "active")]
                 }
                 DescriptionKind::Answer => {
                     self.see(metadata);
@@ -240,7 +251,7 @@ impl Client {
             },
             ToClient::Ping => {
                 self.pings += 1;
-                vec![FromClient::Pong.to_text()]
+                vec![FromClient::Pong]
             }
             ToClient::Error(error) => {
                 self.errors.push(error);

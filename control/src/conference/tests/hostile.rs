@@ -8,7 +8,7 @@ use super::{client::Client, world::World};
 use crate::conference::{Refusal, TransportInput};
 
 #[test]
-fn checklist_38_noise_on_the_channel_is_ignored() {
+fn checklist_38_noise_on_the_channel_changes_nothing_and_is_answered_with_an_error() {
     let mut world = World::call(&["alice", "bob"]);
     for text in [
         "",
@@ -23,13 +23,41 @@ fn checklist_38_noise_on_the_channel_is_ignored() {
     }
     assert_eq!(world.refused.len(), 7);
     world.say(0, r#"{"type":"m.call.negotiate","content":{}}"#);
-    assert_eq!(world.clients[0].errors[0].in_reply_to, "m.call.negotiate");
+    let told: Vec<(&str, Option<&str>)> = world.clients[0]
+        .errors
+        .iter()
+        .map(|error| {
+            let about = error.in_reply_to.as_ref();
+            (error.errcode.as_str(), about.map(|name| name.name.as_str()))
+        })
+        .collect();
     assert_eq!(
-        world.clients[0].errors.len(),
-        1,
-        "only a request is answered"
+        told,
+        [
+            ("M_NOT_JSON", None),
+            ("M_NOT_JSON", None),
+            ("M_BAD_JSON", None),
+            ("M_BAD_JSON", None),
+            ("M_BAD_JSON", None),
+            ("M_UNRECOGNIZED", Some("m.call.dance")),
+            ("M_BAD_JSON", None),
+            ("M_BAD_JSON", Some("m.call.negotiate")),
+        ]
     );
+    assert_eq!(world.clients[1].errors, []);
     assert_eq!(world.clients[0].receives().len(), 2);
+}
+
+#[test]
+fn an_error_is_not_answered_with_an_error() {
+    let mut world = World::call(&["alice"]);
+    world.say(
+        0,
+        r#"{"type":"org.matrix.msc3898.error","content":{"errcode":"M_UNKNOWN"}}"#,
+    );
+    world.say(0, r#"{"op":"error","errcode":"M_UNKNOWN"}"#);
+    assert_eq!(world.refused, [Refusal::UnknownMessage; 2]);
+    assert_eq!(world.clients[0].errors, []);
 }
 
 #[test]
@@ -44,12 +72,11 @@ fn checklist_38_binary_frames_and_second_channels_are_ignored() {
             label: "datachannel".to_owned(),
         },
     );
-    let hangup = world.clients[0].metadata_changed();
     world.input(
         id,
         TransportInput::Text {
             channel: 3,
-            text: hangup,
+            text: r#"{"type":"m.call.pong","content":{}}"#.to_owned(),
         },
     );
     world.input(id, TransportInput::ChannelClosed { channel: 3 });

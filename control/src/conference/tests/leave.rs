@@ -19,7 +19,7 @@ fn last_reason(world: &World, index: usize) -> &str {
 #[test]
 fn checklist_35_pings_come_within_30_s_and_pongs_keep_the_call() {
     let mut world = World::call(&["alice", "bob"]);
-    world.say(0, &FromClient::Pong.to_text());
+    world.say(0, &FromClient::Pong);
     world.pass(Duration::from_secs(600));
     assert_eq!(world.focus.participant_count(), 2);
     assert_eq!((world.clients[0].pings, world.clients[1].pings), (40, 40));

@@ -1,6 +1,7 @@
 //! Stories of calls. What proves a point of the compatibility checklist names its number.
 
 mod client;
+mod dialects;
 mod hostile;
 mod join;
 mod leave;

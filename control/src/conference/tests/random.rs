@@ -6,8 +6,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use serde_json::json;
-use weir_signal::channel::FromClient;
+use weir_signal::channel::{Dialect, FromClient};
 
 use super::{
     client::{Client, name},
@@ -90,8 +89,7 @@ impl Story {
             &FromClient::Subscription {
                 subscribe: Vec::new(),
                 unsubscribe,
-            }
-            .to_text(),
+            },
         );
     }
 
@@ -107,11 +105,15 @@ impl Story {
     }
 
     fn garble(&mut self, index: usize) {
-        let offer = self.world.clients[index].metadata_changed();
-        let mut bytes = offer.into_bytes();
+        let client = &self.world.clients[index];
+        let mut bytes = client
+            .metadata_changed()
+            .to_texts(client.dialect)
+            .concat()
+            .into_bytes();
         let at = self.rng.random_range(0..bytes.len());
         bytes[at] = self.rng.random_range(32..127);
-        self.world.say(index, &String::from_utf8_lossy(&bytes));
+        self.world.say(index, &*String::from_utf8_lossy(&bytes));
         // It has broken what it said; it says it again.
         self.world.change_metadata(index, |_| {});
     }
@@ -201,10 +203,11 @@ fn random_stories_end_well() {
             calls: 0,
         };
         for (index, name) in NAMES.into_iter().enumerate() {
-            story.world.join(Client::new(
-                name,
-                if index < 3 { "conf" } else { "another" },
-            ));
+            let conf_id = if index < 3 { "conf" } else { "another" };
+            let dialect = Dialect::ALL[(index + seed as usize) % 2];
+            story
+                .world
+                .join(Client::new(name, conf_id).speaking(dialect));
         }
         for _ in 0..120 {
             story.step();
@@ -229,12 +232,16 @@ fn random_stories_end_well() {
 fn random_bytes_on_every_input_never_panic() {
     let mut rng = StdRng::seed_from_u64(7);
     let mut world = World::call(&["alice", "bob"]);
-    let samples = [
+    let said = [
         world.clients[0].offer(),
         world.clients[0].metadata_changed(),
         world.clients[0].subscription(),
-        json!({"type": "m.call.ping", "content": {}}).to_string(),
+        FromClient::Ping,
     ];
+    let samples: Vec<String> = Dialect::ALL
+        .into_iter()
+        .flat_map(|dialect| said.iter().flat_map(move |said| said.to_texts(dialect)))
+        .collect();
     for _ in 0..1500 {
         let mut bytes = samples[rng.random_range(0..samples.len())]
             .clone()
@@ -250,7 +257,7 @@ fn random_bytes_on_every_input_never_panic() {
                 _ => bytes.truncate(at.max(1)),
             }
         }
-        world.say(0, &String::from_utf8_lossy(&bytes));
+        world.say(0, &*String::from_utf8_lossy(&bytes));
         world.pass(Duration::from_millis(30));
         assert!(
             world.clients[1].transport.is_some(),

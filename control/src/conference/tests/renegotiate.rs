@@ -189,7 +189,8 @@ fn bad_offer_is_refused_and_the_call_goes_on() {
     let refused = Happened::OfferReceived(OfferReceived::Refused);
     assert_eq!(world.count(refused), 4);
     assert_eq!(world.clients[0].errors.len(), 4);
-    assert_eq!(world.clients[0].errors[3].in_reply_to, "m.call.negotiate");
+    let about = world.clients[0].errors[3].in_reply_to.as_ref();
+    assert_eq!(about.expect("a name").name, "m.call.negotiate");
     world.renegotiate(0, |alice| alice.share("share", "screen"));
     world.pass(Duration::from_millis(100));
     assert_eq!(world.clients[1].stream_ids(), ["alice-stream", "share"]);

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use weir_signal::metadata::{MediaKind, Purpose};
+use weir_signal::{
+    channel::Dialect,
+    metadata::{MediaKind, Purpose},
+};
 
 use super::{client::Client, world::World};
 use crate::conference::TransportInput;
@@ -22,7 +25,7 @@ fn checklist_12_snapshot_on_open_even_if_there_is_nobody() {
     let inbox = world.take_inbox(alice);
     assert_eq!(inbox.len(), 1);
     assert_eq!(
-        inbox[0].to_text(),
+        inbox[0].to_text(Dialect::Late),
         r#"{"content":{"sdp_stream_metadata":{}},"type":"m.call.sdp_stream_metadata_changed"}"#
     );
 }

@@ -14,7 +14,7 @@ use super::{
 };
 
 /// The shard's id of a track that was published on section `mid` of a client.
-fn track(world: &World, index: usize, mid: &str) -> (TrackId, TransportId) {
+pub(super) fn track(world: &World, index: usize, mid: &str) -> (TrackId, TransportId) {
     let transport = world.clients[index].transport.expect("a transport");
     let tracks = world.shards.iter().flat_map(|shard| &shard.tracks);
     let found = tracks
@@ -23,7 +23,11 @@ fn track(world: &World, index: usize, mid: &str) -> (TrackId, TransportId) {
     (*found.expect("a track").0, transport)
 }
 
-fn subscription(world: &World, index: usize, track: TrackId) -> (SubscriptionId, TransportId) {
+pub(super) fn subscription(
+    world: &World,
+    index: usize,
+    track: TrackId,
+) -> (SubscriptionId, TransportId) {
     let transport = world.clients[index].transport.expect("a transport");
     let subscriptions = world.shards.iter().flat_map(|shard| &shard.subscriptions);
     let found = subscriptions
@@ -32,7 +36,7 @@ fn subscription(world: &World, index: usize, track: TrackId) -> (SubscriptionId,
     (*found.expect("a subscription").0, transport)
 }
 
-fn take_told(world: &mut World, index: usize) -> Vec<ToClient> {
+pub(super) fn take_told(world: &mut World, index: usize) -> Vec<ToClient> {
     world.settle();
     std::mem::take(&mut world.clients[index].told)
 }
@@ -112,7 +116,7 @@ fn what_somebody_gets_is_told_to_who_asks_together_and_only_when_it_changes() {
     world.pass(Duration::from_secs(1));
     assert_eq!(take_told(&mut world, 1), [], "nobody asked");
 
-    world.say(1, &FromClient::FollowStatus.to_text());
+    world.say(1, &FromClient::FollowStatus);
     let flowing = SubscriptionStatus {
         layer: None,
         size: None,

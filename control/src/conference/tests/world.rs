@@ -10,7 +10,7 @@ use serde_json::Value;
 use weir_shard::{Command, IceCredentials, Subscribe, SubscriptionId, TrackId, TransportId};
 use weir_signal::{
     call::Message,
-    channel::{DescriptionKind, ToClient},
+    channel::{DescriptionKind, Dialect, Frame, FromClient, ToClient},
 };
 
 use super::client::Client;
@@ -27,6 +27,8 @@ pub(super) struct World {
     pub(super) opened: BTreeSet<TransportId>,
     pub(super) refused: Vec<Refusal>,
     pub(super) happened: Vec<Happened>,
+    /// Messages of the focus in a dialect that the client does not speak.
+    pub(super) not_understood: usize,
     inbox: Vec<(TransportId, ToClient)>,
     /// Offers of the focus that wait for an answer.
     outstanding: BTreeMap<TransportId, Instant>,
@@ -44,6 +46,29 @@ pub(super) struct Shard {
     pub(super) subscription_commands: usize,
     /// Sources that were ever used on a transport: none may come twice.
     sources: BTreeSet<(TransportId, u32)>,
+}
+
+/// What can be said on a data channel: a message, or a text as it is.
+pub(super) trait Said {
+    fn texts(&self, dialect: Dialect) -> Vec<String>;
+}
+
+impl Said for FromClient {
+    fn texts(&self, dialect: Dialect) -> Vec<String> {
+        self.to_texts(dialect)
+    }
+}
+
+impl Said for str {
+    fn texts(&self, _: Dialect) -> Vec<String> {
+        vec![self.to_owned()]
+    }
+}
+
+impl Said for String {
+    fn texts(&self, dialect: Dialect) -> Vec<String> {
+        self.as_str().texts(dialect)
+    }
 }
 
 impl World {
@@ -75,6 +100,7 @@ impl World {
             opened: BTreeSet::new(),
             refused: Vec::new(),
             happened: Vec::new(),
+            not_understood: 0,
             inbox: Vec::new(),
             outstanding: BTreeMap::new(),
             newest: None,
@@ -174,13 +200,20 @@ impl World {
 
     // ── Data channel ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-    pub(super) fn say(&mut self, index: usize, text: &str) {
-        self.say_only(index, text);
+    /// Says a message in the client's dialect, or any text.
+    pub(super) fn say(&mut self, index: usize, said: &(impl Said + ?Sized)) {
+        self.say_only(index, said);
         self.settle();
     }
 
     /// Says something and does not let anybody react yet.
-    pub(super) fn say_only(&mut self, index: usize, text: &str) {
+    pub(super) fn say_only(&mut self, index: usize, said: &(impl Said + ?Sized)) {
+        for text in said.texts(self.clients[index].dialect) {
+            self.say_text(index, &text);
+        }
+    }
+
+    fn say_text(&mut self, index: usize, text: &str) {
         let Some(id) = self.clients[index].transport else {
             return;
         };
@@ -205,14 +238,14 @@ impl World {
 
     pub(super) fn change_metadata(&mut self, index: usize, change: impl FnOnce(&mut Client)) {
         change(&mut self.clients[index]);
-        let text = self.clients[index].metadata_changed();
-        self.say(index, &text);
+        let said = self.clients[index].metadata_changed();
+        self.say(index, &said);
     }
 
     pub(super) fn renegotiate(&mut self, index: usize, change: impl FnOnce(&mut Client)) {
         change(&mut self.clients[index]);
-        let text = self.clients[index].offer();
-        self.say(index, &text);
+        let said = self.clients[index].offer();
+        self.say(index, &said);
     }
 
     /// Lets everybody react until nobody has more to say.
@@ -229,8 +262,8 @@ impl World {
                 if !self.clients[index].lively {
                     continue;
                 }
-                for text in self.clients[index].react(message) {
-                    self.say_only(index, &text);
+                for said in self.clients[index].react(message) {
+                    self.say_only(index, &said);
                 }
             }
         }
@@ -333,7 +366,14 @@ impl World {
             "a text for a transport that is gone"
         );
         assert_eq!(channel, 1);
-        let message = ToClient::parse(text).expect("the focus's message");
+        let frame = Frame::open(text).expect("the focus's frame");
+        let message = ToClient::read(&frame).expect("the focus's message");
+        // Who has just called does not know its transport yet, and is not spoken to.
+        let index = self.index_of(id).expect("somebody's transport");
+        if frame.dialect() != self.clients[index].dialect {
+            self.not_understood += 1;
+            return;
+        }
         if let ToClient::Negotiate { description, .. } = &message {
             if description.kind == DescriptionKind::Offer {
                 let since = self.outstanding.insert(id, self.now);

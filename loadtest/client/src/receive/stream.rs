@@ -546,6 +546,7 @@ impl Stream {
             user_id: self.owner.user_id.clone(),
             device_id: self.owner.device_id.clone(),
             purpose: self.owner.purpose.clone(),
+            muted: self.owner.muted,
             stream_id: self.track.0.clone(),
             track_id: self.track.1.clone(),
             kind: self.kind,
