@@ -40,7 +40,12 @@ const ARROWS: &[(&str, &[&str])] = &[
 const OBSERVERS: &[&str] = &["weir-tests", "weir-bench"];
 
 /// Crates that are pure: they read no clock and make no random numbers.
-const PURE: &[&str] = &["dataplane/wire", "dataplane/srtp", "dataplane/shard"];
+const PURE: &[&str] = &[
+    "dataplane/wire",
+    "dataplane/srtp",
+    "dataplane/shard",
+    "loadtest/sframe",
+];
 
 /// What reads a clock or makes randomness.
 const IMPURE: &[&str] = &[
