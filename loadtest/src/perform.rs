@@ -49,6 +49,7 @@ pub async fn run(
         camera: options.camera,
         decode: engine::decode(plan.full()),
         feedback: options.feedback,
+        encryption: options.encryption,
         detour: network.as_ref().map(Network::detour),
         seed: options.settings.seed,
         voices_all_up_to: voices_all_up_to(),

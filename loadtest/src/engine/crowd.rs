@@ -7,8 +7,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use weir_client::{
-    Camera, Checks, Decode, DecodedFrames, Detour, JoinConfig, JoinError, Participant, Publish,
-    Size, TransportFeedback,
+    Camera, Checks, Decode, DecodedFrames, Detour, Encryption, JoinConfig, JoinError, Participant,
+    Publish, Size, TransportFeedback,
 };
 
 use crate::plan::{Depth, Person, Plan};
@@ -24,6 +24,8 @@ pub struct Media {
     pub decode: Decode,
     /// Whether they tell the focus what arrived when.
     pub feedback: TransportFeedback,
+    /// Whether it is encrypted from person to person.
+    pub encryption: Encryption,
     /// Around the straight way to the focus, e.g. through a bad network.
     pub detour: Option<Detour>,
     /// Of everything that is random.
@@ -402,6 +404,7 @@ fn join_config(base: JoinConfig, index: usize, person: &Person, media: &Media) -
             Depth::Light => Checks::Light,
         },
         transport_feedback: media.feedback,
+        encryption: media.encryption,
         detour: media.detour.clone(),
         seed: Some(media.seed.wrapping_mul(1 << 20).wrapping_add(index as u64)),
         ..base
