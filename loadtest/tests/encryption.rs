@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use weir_client::{
-    Encryption, EncryptionReport, JoinConfig, Kind, Participant, Report, Size, StreamReport,
+    Encryption, EncryptionReport, JoinConfig, Kind, Participant, Publish, Report, Size,
+    StreamReport,
 };
 use weir_loadtest::scenario::{Scenario, Settings};
 use weir_loadtest::site::{Site, SiteConfig};
@@ -62,10 +63,20 @@ async fn site(program: &Program, participants: usize) -> Site {
     site.expect("a homeserver and a focus")
 }
 
-async fn joins(site: &Site, person: usize, encryption: Encryption) -> Participant {
+async fn joins(site: &Site, person: usize) -> Participant {
     let config = JoinConfig {
         wanted: Some(SMALL),
-        encryption,
+        encryption: Encryption::Sframe,
+        ..site.join_config(person, 0)
+    };
+    Participant::join(config).await.expect("a join")
+}
+
+/// Joins without any keys, and sends nothing.
+async fn joins_as_a_stranger(site: &Site, person: usize) -> Participant {
+    let config = JoinConfig {
+        wanted: Some(SMALL),
+        publish: Publish::NOTHING,
         ..site.join_config(person, 0)
     };
     Participant::join(config).await.expect("a join")
@@ -128,9 +139,9 @@ fn violations(of: &Participant) -> Vec<String> {
 async fn an_encrypted_conference_changes_layers_and_keys_and_whoever_has_no_key_sees_nothing() {
     let program = Program::new();
     let site = site(&program, 4).await;
-    let viewer = joins(&site, 0, Encryption::Sframe).await;
-    let sender = joins(&site, 1, Encryption::Sframe).await;
-    let guest = joins(&site, 2, Encryption::Sframe).await;
+    let viewer = joins(&site, 0).await;
+    let sender = joins(&site, 1).await;
+    let guest = joins(&site, 2).await;
     until("everybody understands everybody", || {
         all_understand(&[&viewer, &sender, &guest])
     })
@@ -160,12 +171,12 @@ async fn an_encrypted_conference_changes_layers_and_keys_and_whoever_has_no_key_
     .await;
 
     // A newcomer gets the keys as they stand, and whoever has none is sent what it cannot read.
-    let newcomer = joins(&site, 2, Encryption::Sframe).await;
+    let newcomer = joins(&site, 2).await;
     until("the newcomer understands", || {
         all_understand(&[&viewer, &sender, &newcomer])
     })
     .await;
-    let stranger = joins(&site, 3, Encryption::None).await;
+    let stranger = joins_as_a_stranger(&site, 3).await;
     let got = || {
         let video = stream(&stranger, &sent, Kind::Video).and_then(|stream| stream.video);
         video.unwrap_or_default()
