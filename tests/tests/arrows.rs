@@ -51,7 +51,9 @@ const PURE: &[&str] = &[
 const IMPURE: &[&str] = &[
     "Instant::now",
     "SystemTime::now",
-    "rand::rng",
+    // Called or imported; `rand::rngs` holds generators that are handed in.
+    "rand::rng(",
+    "rand::rng;",
     "rand::random",
     "thread_rng",
     "getrandom",
