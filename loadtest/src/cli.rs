@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
-use weir_client::{Camera, Clips, FocusAddress, LayerRate, TransportFeedback};
+use weir_client::{Camera, Clips, Encryption, FocusAddress, LayerRate, TransportFeedback};
 use weir_relay::profile::Schedule;
 
 use crate::criteria::Criteria;
@@ -91,6 +91,9 @@ pub struct RunArguments {
     /// Lets those who check in full tell the focus what arrived when, as browsers do: it limits what it sends to them then
     #[arg(long)]
     pub feedback: bool,
+    /// Encrypts media from participant to participant (SFrame), with keys that they exchange over Olm
+    #[arg(long)]
+    pub encrypt: bool,
     /// How pictures are laid out at each viewer
     #[arg(long, value_enum)]
     pub layout: Option<Layout>,
@@ -226,6 +229,8 @@ pub struct Options {
     pub camera: Camera,
     /// Whether people who check in full send transport-wide feedback.
     pub feedback: TransportFeedback,
+    /// Whether media is encrypted between people.
+    pub encryption: Encryption,
     /// The network in between, as written and as meant.
     pub network: Option<(String, Schedule)>,
     /// When a ramp ends.
@@ -268,6 +273,10 @@ impl RunArguments {
             feedback: match self.feedback {
                 true => TransportFeedback::Sent,
                 false => TransportFeedback::None,
+            },
+            encryption: match self.encrypt {
+                true => Encryption::Sframe,
+                false => Encryption::None,
             },
             network: network.transpose()?,
             criteria,

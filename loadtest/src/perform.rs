@@ -50,6 +50,7 @@ pub async fn run(
         decode: engine::decode(plan.full()),
         feedback: options.feedback,
         dialect: options.settings.dialect,
+        encryption: options.encryption,
         detour: network.as_ref().map(Network::detour),
         seed: options.settings.seed,
         voices_all_up_to: voices_all_up_to(),

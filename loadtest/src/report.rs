@@ -18,7 +18,7 @@ pub mod verdict;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use weir_client::{Dialect, Kind};
+use weir_client::{Dialect, EncryptionReport, Kind};
 
 use crate::plan::Depth;
 use crate::sample::scrape::Sums;
@@ -47,6 +47,8 @@ pub struct RunReport {
     pub joins: Joins,
     /// What arrived, by kind of stream.
     pub streams: Vec<StreamSummary>,
+    /// What became of encrypted frames and of keys, of all participants together; absent in the clear.
+    pub encryption: Option<EncryptionReport>,
     /// Every rule that was broken, by stream; at most [`VIOLATIONS_MAX`].
     pub violations: Vec<ViolationLine>,
     /// The focus; absent where nothing of it can be seen.
@@ -192,6 +194,8 @@ pub struct StreamSummary {
     pub cut: u64,
     /// Frames that were decoded.
     pub decoded: u64,
+    /// Streams that flowed, and of which nothing could be decrypted.
+    pub unreadable: u64,
     /// One-way delay in ms, where it is measured.
     pub delay_ms: Option<Quantiles>,
     /// The longest time without a frame (video) or a packet (audio), in ms.

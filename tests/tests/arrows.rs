@@ -42,13 +42,20 @@ const ARROWS: &[(&str, &[&str])] = &[
 const OBSERVERS: &[&str] = &["weir-tests", "weir-bench"];
 
 /// Crates that are pure: they read no clock and make no random numbers.
-const PURE: &[&str] = &["dataplane/wire", "dataplane/srtp", "dataplane/shard"];
+const PURE: &[&str] = &[
+    "dataplane/wire",
+    "dataplane/srtp",
+    "dataplane/shard",
+    "loadtest/sframe",
+];
 
 /// What reads a clock or makes randomness.
 const IMPURE: &[&str] = &[
     "Instant::now",
     "SystemTime::now",
-    "rand::rng",
+    // Called or imported; `rand::rngs` holds generators that are handed in.
+    "rand::rng(",
+    "rand::rng;",
     "rand::random",
     "thread_rng",
     "getrandom",

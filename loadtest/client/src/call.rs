@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 
 use crate::alive::Alive;
 use crate::channel::{self, Dialect, FromFocus, Metadata};
+use crate::encryption::Media;
 use crate::health::{HEALTH, Late};
 use crate::matrix::ToDevice;
 use crate::participant::{Checks, Command, Life, SAMPLE_ONE_IN, Wishes};
@@ -152,6 +153,9 @@ fn publisher(life: &mut Life, answer: &Remote, ssrcs: Ssrcs, now: Instant) -> Pu
     let audio = parameters("0", "opus").filter(|_| publish.audio);
     let clips = life.config.clips.clone();
     let mut publisher = Publisher::from_rng(&mut life.rng, clips, ssrcs, video, audio, now);
+    if let Some(media) = &life.media {
+        publisher.encrypt_with(media.clone());
+    }
     if publish.video.is_some() || publish.audio {
         publisher.announce(life.device.user_id(), life.device.device_id());
     }
@@ -366,7 +370,8 @@ impl Call {
             ssrcs.audio,
             now,
         )
-        .inspecting(checks);
+        .inspecting(checks)
+        .decrypting(life.media.clone());
         Call {
             names,
             local,
@@ -684,6 +689,7 @@ impl Call {
         report.unbound_packets = receiver.unbound_packets();
         report.transport = self.link.report();
         report.transport.feedbacks_sent = receiver.feedbacks_sent();
+        report.encryption = life.media.as_ref().map(Media::report);
         life.publish(report);
     }
 }

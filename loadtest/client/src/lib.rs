@@ -10,7 +10,8 @@
 //!              ├─ net       one socket each, received from by few threads; a filter for who only counts
 //!              ├─ peer      ICE (full), DTLS, SRTP, SCTP; link is what is up
 //!              ├─ publish   clips ► vp8 payloader ► RTP, NACK and PLI answers, sender reports; schedule: when what is due
-//!              └─ receive   RTP ► checks ► frames ► catalogue, pictures (the frame number) ► report
+//!              ├─ receive   RTP ► checks ► frames ► catalogue, pictures (the frame number) ► report
+//!              └─ encryption  if asked for: whole frames, with keys that participants exchange over Olm
 //! ```
 //! * [`Checks::Full`] looks at every packet and every frame, and decodes as much as is asked for. [`Checks::Light`] does all of the
 //!   signalling, ICE, DTLS, pings and receiver reports, but has media dropped and counted by the kernel, so that thousands fit.
@@ -30,6 +31,7 @@ pub mod checks;
 pub mod clips;
 mod clock;
 pub mod decode;
+pub mod encryption;
 pub mod frames;
 pub mod health;
 pub mod histogram;
@@ -54,13 +56,16 @@ pub use health::{GeneratorHealth, generator_health};
 pub use histogram::Histogram;
 pub use link::Up;
 pub use participant::{
-    Camera, Checks, Decode, DecodedFrames, Detour, FocusAddress, JoinConfig, JoinError, LayerRate,
-    Participant, Publish, SAMPLE_ONE_IN, Size, Tamper, TransportFeedback,
+    Camera, Checks, Decode, DecodedFrames, Detour, Encryption, FocusAddress, JoinConfig, JoinError,
+    LayerRate, Participant, Publish, SAMPLE_ONE_IN, Size, Tamper, TransportFeedback,
 };
 pub use report::{
-    AudioReport, CheckedHow, DelayBy, Kind, Latencies, Report, RtxReport, SampleReport, SentReport,
-    StreamReport, TransportReport, VideoReport, Violation, ViolationCount,
+    AudioReport, CheckedHow, DelayBy, EncryptionReport, Kind, Latencies, Report, RtxReport,
+    SampleReport, SentReport, StreamReport, TransportReport, VideoReport, Violation,
+    ViolationCount,
 };
+/// What [`EncryptionReport`] is made of.
+pub use weir_sframe::{ReceiverCounters, SenderCounters};
 /// What [`peer::Link`] sends, for tests that make their own packets.
 pub use {rtcp, rtp};
 

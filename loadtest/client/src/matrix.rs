@@ -1,5 +1,5 @@
-//! A Matrix device over plain HTTP: the few calls of the Client-Server API that a call needs, without encryption (the
-//! published client sends its call messages to a focus in the clear, too).
+//! A Matrix device over plain HTTP: the few calls of the Client-Server API that a call needs. Messages to a focus are in the
+//! clear, as those of the published client are; what participants tell each other is encrypted in `encryption`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,6 +18,19 @@ pub struct ToDevice {
     pub event_type: String,
     /// As sent.
     pub content: Value,
+}
+
+/// What a device hears that takes part in media encryption, besides messages of its call.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum News {
+    /// State of the call's room.
+    State {
+        event_type: String,
+        state_key: String,
+        content: Value,
+    },
+    /// An `m.room.encrypted` for this device.
+    Encrypted(ToDevice),
 }
 
 /// A request failed.
@@ -222,57 +235,160 @@ impl Device {
         kind: &str,
         content: &Value,
     ) -> Result<(), MatrixError> {
+        let messages = json!({to.0: {to.1: content}});
+        self.send_to_devices(kind, &messages).await
+    }
+
+    /// Sends messages of one type to several devices: contents by user and device.
+    pub(crate) async fn send_to_devices(
+        &self,
+        kind: &str,
+        messages: &Value,
+    ) -> Result<(), MatrixError> {
         let transaction = self.0.transaction.fetch_add(1, Ordering::Relaxed);
         let path = format!("sendToDevice/{}/{transaction}", encode(kind));
-        let body = json!({"messages": {to.0: {to.1: content}}});
+        let body = json!({ "messages": messages });
         self.call(Method::PUT, &path, Some(&body)).await.map(drop)
     }
 
     /// Starts to sync; messages arrive until the receiver is dropped. A homeserver that goes away is asked again.
     pub async fn start_sync(&self) -> Result<mpsc::Receiver<ToDevice>, MatrixError> {
-        // The first sync only gives the position: what lies there from before is of no call of this participant.
-        let first = self.call(Method::GET, &sync_path(None, 0), None).await?;
-        let mut since = first["next_batch"].as_str().unwrap_or_default().to_owned();
-        let (sender, receiver) = mpsc::channel(256);
-        let device = self.clone();
-        tokio::spawn(async move {
-            loop {
-                let answer = tokio::select! {
-                    answer = device.sync_once(&since) => answer,
-                    () = sender.closed() => return,
-                };
-                let Ok(answer) = answer else {
-                    tokio::time::sleep(Duration::from_secs(1)).await;
-                    continue;
-                };
-                if let Some(next) = answer["next_batch"].as_str() {
-                    since = next.to_owned();
-                }
-                for event in answer["to_device"]["events"]
-                    .as_array()
-                    .into_iter()
-                    .flatten()
-                {
-                    let text = |name: &str| event[name].as_str().unwrap_or_default().to_owned();
-                    let content = event["content"].clone();
-                    let message = ToDevice {
-                        sender: text("sender"),
-                        event_type: text("type"),
-                        content,
-                    };
-                    if sender.send(message).await.is_err() {
-                        return;
-                    }
-                }
-            }
-        });
+        let nothing = json!({ "rooms": [] });
+        let (to_device, receiver) = mpsc::channel(MESSAGES_MAX);
+        let sync = Sync {
+            device: self.clone(),
+            filter: filter(&nothing),
+            to_device,
+            watched: None,
+        };
+        sync.start().await?;
         Ok(receiver)
     }
 
-    async fn sync_once(&self, since: &str) -> Result<Value, MatrixError> {
-        self.call(Method::GET, &sync_path(Some(since), 30_000), None)
-            .await
+    /// The same, and besides it the state of these types of a room, from the present state on, and encrypted messages.
+    pub(crate) async fn start_sync_watching(
+        &self,
+        room_id: &str,
+        types: &[&str],
+    ) -> Result<(mpsc::Receiver<ToDevice>, mpsc::Receiver<News>), MatrixError> {
+        let none = json!({ "types": [] });
+        let of_room = json!({
+            "rooms": [room_id],
+            "state": { "types": types },
+            "timeline": { "types": types, "limit": 100 },
+            "ephemeral": none,
+            "account_data": none,
+        });
+        let (to_device, receiver) = mpsc::channel(MESSAGES_MAX);
+        let (news, news_receiver) = mpsc::channel(MESSAGES_MAX);
+        let sync = Sync {
+            device: self.clone(),
+            filter: filter(&of_room),
+            to_device,
+            watched: Some((room_id.to_owned(), news)),
+        };
+        sync.start().await?;
+        Ok((receiver, news_receiver))
     }
+}
+
+/// Messages that wait for whoever takes them.
+const MESSAGES_MAX: usize = 256;
+
+/// A device's sync, and where what it brings goes.
+struct Sync {
+    device: Device,
+    filter: String,
+    to_device: mpsc::Sender<ToDevice>,
+    watched: Option<(String, mpsc::Sender<News>)>,
+}
+
+impl Sync {
+    /// Makes the first request, and the others on a task.
+    async fn start(self) -> Result<(), MatrixError> {
+        let mut first = self.request(None, 0).await?;
+        // What lies there from before is of no call of this participant.
+        if let Some(first) = first.as_object_mut() {
+            first.remove("to_device");
+        }
+        tokio::spawn(self.run(first));
+        Ok(())
+    }
+
+    async fn run(self, first: Value) {
+        let mut since = next_batch(&first).unwrap_or_default();
+        if self.deliver(first).await.is_none() {
+            return;
+        }
+        loop {
+            let answer = tokio::select! {
+                answer = self.request(Some(&since), 30_000) => answer,
+                () = self.to_device.closed() => return,
+            };
+            let Ok(answer) = answer else {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                continue;
+            };
+            since = next_batch(&answer).unwrap_or(since);
+            if self.deliver(answer).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Hands out what came, state first; `None` when nobody listens any more.
+    async fn deliver(&self, mut answer: Value) -> Option<()> {
+        if let Some((room_id, news)) = &self.watched {
+            let room = &answer["rooms"]["join"][room_id];
+            for part in ["state", "timeline"] {
+                for event in events(&room[part]) {
+                    // Whoever does not listen to news may still have a call.
+                    let _ = news.send(state(event)).await;
+                }
+            }
+        }
+        let messages = answer["to_device"]["events"].as_array_mut();
+        for event in messages.into_iter().flatten() {
+            let content = event.get_mut("content").map(Value::take);
+            let message = ToDevice {
+                sender: text(event, "sender"),
+                event_type: text(event, "type"),
+                content: content.unwrap_or_default(),
+            };
+            match &self.watched {
+                Some((_, news)) if message.event_type == "m.room.encrypted" => {
+                    let _ = news.send(News::Encrypted(message)).await;
+                }
+                _ => self.to_device.send(message).await.ok()?,
+            }
+        }
+        Some(())
+    }
+
+    async fn request(&self, since: Option<&str>, timeout_ms: u32) -> Result<Value, MatrixError> {
+        let path = sync_path(&self.filter, since, timeout_ms);
+        self.device.call(Method::GET, &path, None).await
+    }
+}
+
+fn next_batch(answer: &Value) -> Option<String> {
+    answer["next_batch"].as_str().map(str::to_owned)
+}
+
+fn events(part: &Value) -> impl Iterator<Item = &Value> {
+    part["events"].as_array().into_iter().flatten()
+}
+
+fn state(event: &Value) -> News {
+    News::State {
+        event_type: text(event, "type"),
+        state_key: text(event, "state_key"),
+        content: event["content"].clone(),
+    }
+}
+
+fn text(event: &Value, name: &str) -> String {
+    event[name].as_str().unwrap_or_default().to_owned()
 }
 
 /// One client for all devices of a process: they share its connections, and thousands of them would each have their own
@@ -295,9 +411,14 @@ fn http_client() -> Result<Client, MatrixError> {
 /// Runtimes of one process that use devices at the same time.
 const CLIENTS_MAX: usize = 8;
 
-fn sync_path(since: Option<&str>, timeout_ms: u32) -> String {
-    let filter =
-        encode(r#"{"room":{"rooms":[]},"presence":{"types":[]},"account_data":{"types":[]}}"#);
+/// A sync filter, for a query string.
+fn filter(room: &Value) -> String {
+    let none = json!({ "types": [] });
+    let filter = json!({ "room": room, "presence": none, "account_data": none });
+    encode(&filter.to_string())
+}
+
+fn sync_path(filter: &str, since: Option<&str>, timeout_ms: u32) -> String {
     let since = since
         .map(|since| format!("&since={}", encode(since)))
         .unwrap_or_default();

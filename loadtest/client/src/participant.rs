@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::call::{self, End};
 use crate::channel::{self, Dialect, Metadata};
 use crate::clips::Clips;
+use crate::encryption::{self, Media};
 use crate::health::{HEALTH, Health};
 use crate::matrix::{Device, MatrixError, ToDevice};
 use crate::pictures::DecodeThread;
@@ -169,6 +170,16 @@ pub enum TransportFeedback {
     None,
 }
 
+/// Whether media is encrypted from participant to participant.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Encryption {
+    /// A focus can read it.
+    #[default]
+    None,
+    /// SFrame (RFC 9605) with keys that the participants exchange over Olm. All of a call must have the same setting.
+    Sframe,
+}
+
 /// Where media is sent instead of to one of the focus's candidates.
 #[derive(Clone)]
 pub struct Detour(Arc<dyn Fn(SocketAddr) -> Option<SocketAddr> + Send + Sync>);
@@ -245,6 +256,8 @@ pub struct JoinConfig {
     pub transport_feedback: TransportFeedback,
     /// What is spoken on the data channel.
     pub dialect: Dialect,
+    /// Whether media is encrypted for the other participants.
+    pub encryption: Encryption,
     /// Sends media to other addresses than the focus said, e.g. to a relay that behaves like a bad network.
     pub detour: Option<Detour>,
     /// Whatever is random about a participant except for its keys follows from this number: SSRCs, first sequence numbers and times,
@@ -255,8 +268,8 @@ pub struct JoinConfig {
 }
 
 impl JoinConfig {
-    /// Publishes everything, wants 640×360 of everyone, checks and decodes everything, sends no transport-wide feedback, speaks
-    /// the late dialect.
+    /// Publishes everything in the clear, wants 640×360 of everyone, checks and decodes everything, sends no transport-wide feedback,
+    /// speaks the late dialect.
     pub fn new(homeserver: &str, user: &str, password: &str, focus: FocusAddress) -> JoinConfig {
         JoinConfig {
             homeserver: homeserver.to_owned(),
@@ -274,6 +287,7 @@ impl JoinConfig {
             checks: Checks::ALL,
             transport_feedback: TransportFeedback::None,
             dialect: Dialect::Late,
+            encryption: Encryption::None,
             detour: None,
             seed: None,
             tamper: None,
@@ -324,7 +338,7 @@ impl Participant {
         let began = Instant::now();
         let device = Device::login(&config.homeserver, &config.user, &config.password).await?;
         device.join_room(&config.room_id).await?;
-        let to_device = device.start_sync().await?;
+        let (to_device, media) = listen(&device, &config).await?;
         let session_id = crate::random_id(10);
         let focus = (
             config.focus.user_id.as_str(),
@@ -364,6 +378,7 @@ impl Participant {
             commands: receiver,
             report: Arc::clone(&report),
             decoder: DecodeThread::shared(),
+            media,
             left: None,
             _counted: Counted::new(),
         };
@@ -408,6 +423,26 @@ impl Participant {
         let (done, wait) = oneshot::channel();
         let _ = self.commands.send(Command::Leave(done));
         let _ = wait.await;
+    }
+}
+
+/// Starts to sync, and if media is encrypted, to exchange keys.
+async fn listen(
+    device: &Device,
+    config: &JoinConfig,
+) -> Result<(mpsc::Receiver<ToDevice>, Option<Media>), MatrixError> {
+    match config.encryption {
+        Encryption::None => Ok((device.start_sync().await?, None)),
+        Encryption::Sframe => {
+            let types = &encryption::EVENT_TYPES;
+            let (to_device, news) = device.start_sync_watching(&config.room_id, types).await?;
+            let conference = weir_sframe::Conference {
+                room_id: config.room_id.clone(),
+                call_id: config.conf_id.clone(),
+            };
+            let media = encryption::start(device, conference, news).await?;
+            Ok((to_device, Some(media)))
+        }
     }
 }
 
@@ -459,6 +494,8 @@ pub(crate) struct Life {
     pub(crate) wishes: Wishes,
     pub(crate) decoder: DecodeThread,
     pub(crate) rng: StdRng,
+    /// If media is encrypted.
+    pub(crate) media: Option<Media>,
     report: Latest,
     left: Option<oneshot::Sender<()>>,
     _counted: Counted,
@@ -481,12 +518,33 @@ impl Drop for Counted {
     }
 }
 
+/// A member event names the device for an hour, and the published client renews it so often.
+const RENEW_EVERY: Duration = Duration::from_secs(45 * 60);
+
+/// Renews the member event until it is aborted: whoever is not named any more gets no keys.
+async fn renew_member(device: Device, config: JoinConfig, session_id: String) {
+    let focus = (
+        config.focus.user_id.as_str(),
+        config.focus.device_id.as_str(),
+    );
+    let (room_id, conf_id) = (&config.room_id, &config.conf_id);
+    loop {
+        tokio::time::sleep(RENEW_EVERY).await;
+        let renewed = device.put_member(room_id, conf_id, &session_id, Some(focus));
+        if let Err(error) = renewed.await {
+            tracing::warn!(%error, "the member event could not be renewed");
+        }
+    }
+}
+
 /// The published client calls again within five seconds of a hang-up.
 const CALL_AGAIN: Duration = Duration::from_secs(1);
 const CALL_AGAIN_MAX: Duration = Duration::from_secs(5);
 
 impl Life {
     async fn run(mut self) {
+        let (device, config) = (self.device.clone(), self.config.clone());
+        let renewal = tokio::spawn(renew_member(device, config, self.session_id.clone()));
         let mut pause = CALL_AGAIN;
         loop {
             match call::run(&mut self).await {
@@ -506,6 +564,7 @@ impl Life {
                 break;
             }
         }
+        renewal.abort();
         let member = self.device.put_member(
             &self.config.room_id,
             &self.config.conf_id,

@@ -11,6 +11,7 @@ use rtp::header::Header;
 use rtp::packet::Packet;
 
 use crate::clips::{CLIP_FRAMES, Clips, Layer, is_keyframe};
+use crate::encryption::Media;
 use crate::health::{HEALTH, Late};
 use crate::histogram::Histogram;
 use crate::participant::{Camera, LayerRate};
@@ -74,6 +75,7 @@ pub struct Publisher {
     ready: VecDeque<Packet>,
     start: Instant,
     announced: Option<Announced>,
+    media: Option<Media>,
 }
 
 impl Publisher {
@@ -130,6 +132,7 @@ impl Publisher {
             ready: VecDeque::new(),
             start: now,
             announced: None,
+            media: None,
         }
     }
 
@@ -139,12 +142,17 @@ impl Publisher {
         self.announced = Some(Announced::new(user_id, device_id, self.start));
     }
 
+    /// Encrypts every frame from here on, before it is cut into packets.
+    pub fn encrypt_with(&mut self, media: Media) {
+        self.media = Some(media);
+    }
+
     /// The next packet that is due, until `None`.
     pub fn poll_packet(&mut self, now: Instant) -> Option<Packet> {
         if self.ready.is_empty() {
             if let Some(audio) = self.audio.as_mut().filter(|audio| audio.due <= now) {
                 let planned = planned(self.start, audio.packet, 50);
-                if audio.emit(&mut self.ready) {
+                if audio.emit(self.media.as_ref(), &mut self.ready) {
                     let late = now.saturating_duration_since(planned);
                     HEALTH.late(Late::Send, late);
                     audio.stream.report.late.record(late);
@@ -153,7 +161,7 @@ impl Publisher {
             }
             if let Some(video) = self.video.as_mut().filter(|video| video.due <= now) {
                 let planned = planned(self.start, video.frame, 30);
-                if video.emit(&mut self.ready) {
+                if video.emit(self.media.as_ref(), &mut self.ready) {
                     let late = now.saturating_duration_since(planned);
                     HEALTH.late(Late::Send, late);
                     let layers = video.layers.iter_mut();
@@ -320,7 +328,7 @@ struct LayerSender {
 
 impl Video {
     /// False if nothing was due because it is muted.
-    fn emit(&mut self, ready: &mut VecDeque<Packet>) -> bool {
+    fn emit(&mut self, media: Option<&Media>, ready: &mut VecDeque<Packet>) -> bool {
         let number = (self.frame % u64::from(CLIP_FRAMES)) as usize;
         let timestamp = self
             .timestamp_base
@@ -334,6 +342,9 @@ impl Video {
                 continue;
             };
             let frame = sender.filled(frame);
+            let Some(frame) = encrypted(media, Kind::Video, frame) else {
+                continue;
+            };
             let payloads = sender.payloader.packetize(&frame);
             let last = payloads.len() - 1;
             for (index, payload) in payloads.into_iter().enumerate() {
@@ -409,7 +420,7 @@ struct Audio {
 
 impl Audio {
     /// False if nothing was due because it is muted.
-    fn emit(&mut self, ready: &mut VecDeque<Packet>) -> bool {
+    fn emit(&mut self, media: Option<&Media>, ready: &mut VecDeque<Packet>) -> bool {
         let index = (self.packet % self.clips.audio.len() as u64) as usize;
         let timestamp = self
             .timestamp_base
@@ -419,6 +430,9 @@ impl Audio {
             return false;
         }
         let clip = &self.clips.audio[index];
+        let Some(payload) = encrypted(media, Kind::Audio, clip.payload.clone()) else {
+            return false;
+        };
         let mut header = self.stream.header(&self.parameters, timestamp);
         header.marker = std::mem::take(&mut self.talk_spurt);
         if let Some(id) = self.parameters.extensions.audio_level {
@@ -430,10 +444,7 @@ impl Audio {
                 Bytes::copy_from_slice(&[voice | clip.level]),
             );
         }
-        ready.push_back(self.stream.record(Packet {
-            header,
-            payload: clip.payload.clone(),
-        }));
+        ready.push_back(self.stream.record(Packet { header, payload }));
         true
     }
 }
@@ -501,6 +512,14 @@ impl Stream {
             self.history.pop_front();
         }
         packet
+    }
+}
+
+/// The frame as it goes out; `None` when it cannot be encrypted any more.
+fn encrypted(media: Option<&Media>, kind: Kind, frame: Bytes) -> Option<Bytes> {
+    match media {
+        Some(media) => media.encrypt(kind, &frame),
+        None => Some(frame),
     }
 }
 

@@ -16,6 +16,7 @@ use rtp::packet::Packet;
 
 use crate::checks::Allowed;
 use crate::clips::Clips;
+use crate::encryption::Media;
 use crate::participant::{Decode, TransportFeedback};
 use crate::pictures::DecodeThread;
 use crate::report::{Kind, StreamReport};
@@ -104,6 +105,7 @@ impl Receiver {
                 decoder,
                 clips,
                 decode,
+                media: None,
             },
             arrivals: TransportArrivals::new(own_ssrc, now),
             feedback: TransportFeedback::None,
@@ -119,6 +121,12 @@ impl Receiver {
     pub fn inspecting(mut self, inspection: Inspection) -> Receiver {
         self.environment.decode = inspection.decode;
         self.feedback = inspection.feedback;
+        self
+    }
+
+    /// Decrypts what it gets, if others encrypt it.
+    pub fn decrypting(mut self, media: Option<Media>) -> Receiver {
+        self.environment.media = media;
         self
     }
 
@@ -197,7 +205,7 @@ impl Receiver {
             let owner = owner(&stream.track.0, &stream.track.1);
             stream.listed = owner.is_some();
             if let Some(owner) = owner {
-                stream.owner = owner;
+                stream.set_owner(owner);
             }
         }
     }
@@ -383,6 +391,7 @@ fn allowed(media: &RemoteMedia, kind: Kind) -> Allowed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::encryption::tests::{media, share};
     use crate::publish::{Publisher, SendParameters, Ssrcs};
     use crate::sdp::ExtensionIds;
 
@@ -393,8 +402,18 @@ mod tests {
     /// A focus that forwards the lowest layer and the sound untouched, without header extensions.
     fn forward(
         seconds: u64,
+        change: impl FnMut(&mut Packet) -> bool,
+    ) -> (Vec<StreamReport>, Vec<Feedback>) {
+        forward_encrypted(None, seconds, change)
+    }
+
+    /// The same with the publisher's and the receiver's keys.
+    fn forward_encrypted(
+        media: Option<(Media, Media)>,
+        seconds: u64,
         mut change: impl FnMut(&mut Packet) -> bool,
     ) -> (Vec<StreamReport>, Vec<Feedback>) {
+        let (of_publisher, of_receiver) = media.unzip();
         let start = Instant::now();
         let parameters = |payload_type| {
             let extensions = ExtensionIds::default();
@@ -415,8 +434,19 @@ mod tests {
             parameters(111),
             start,
         );
-        let mut receiver = Receiver::new(DecodeThread::start(), Clips::committed(), 9, start);
+        let receiver = Receiver::new(DecodeThread::start(), Clips::committed(), 9, start);
+        let mut receiver = receiver.decrypting(of_receiver);
         receiver.apply(&Remote::parse(OFFER).unwrap());
+        if let Some(media) = of_publisher {
+            publisher.encrypt_with(media);
+            receiver.set_owners(|_, _| {
+                Some(Owner {
+                    user_id: "@a:x".into(),
+                    device_id: "A".into(),
+                    purpose: String::new(),
+                })
+            });
+        }
         let (mut now, mut feedback) = (start, Vec::new());
         while now < start + Duration::from_secs(seconds) {
             while let Some(mut packet) = publisher.poll_packet(now) {
@@ -455,6 +485,76 @@ mod tests {
         let audio = report[1].audio.as_ref().unwrap();
         assert_eq!((report[1].packets, audio.recognised), (150, 150));
         assert!(audio.longest_gap_ms <= 20);
+    }
+
+    #[test]
+    fn encrypted_streams_are_decoded_like_clear_ones_and_only_with_their_key() {
+        let (a, b, stranger) = (media(), media(), media());
+        share(&a, &b);
+        let with_key = Some((a.clone(), b));
+        let (report, _) = forward_encrypted(with_key, 3, |packet| {
+            // What the focus sees is no clip, but where its keyframes begin.
+            let clips = Clips::committed();
+            if packet.header.ssrc == 4 {
+                let (_, frame) = crate::vp8::Descriptor::parse(&packet.payload).unwrap();
+                assert_eq!(clips.catalogue().frame(frame), None);
+            } else {
+                assert!(clips.catalogue().audio(&packet.payload).is_empty());
+            }
+            true
+        });
+        let video = report[0].video.as_ref().unwrap();
+        assert_eq!(
+            (video.frames, video.decoded, video.recognised),
+            (90, 90, 90)
+        );
+        let audio = report[1].audio.as_ref().unwrap();
+        assert_eq!((audio.recognised, audio.undecrypted), (150, 0));
+        assert_eq!(
+            (report[0].violations.len(), report[1].violations.len()),
+            (0, 0)
+        );
+
+        let (report, feedback) = forward_encrypted(Some((a.clone(), stranger)), 1, |_| true);
+        let video = report[0].video.as_ref().unwrap();
+        assert_eq!((video.frames, video.decoded, video.undecrypted), (0, 0, 30));
+        assert_eq!(report[1].audio.as_ref().unwrap().undecrypted, 50);
+        assert_eq!(
+            (report[0].violations.len(), report[1].violations.len()),
+            (0, 0)
+        );
+        let pli = |packet: &Feedback| format!("{packet:?}").contains("PictureLossIndication");
+        assert!(!feedback.iter().any(pli), "a keyframe would be of no use");
+    }
+
+    #[test]
+    fn a_frame_with_another_key_than_its_senders_is_a_broken_rule() {
+        let (a, b, mallory) = (media(), media(), media());
+        share(&a, &b);
+        let (report, _) = forward_encrypted(Some((mallory, b)), 1, |_| true);
+        for stream in report {
+            let broken: Vec<_> = stream.violations.iter().map(|of| of.violation).collect();
+            assert_eq!(broken, [crate::report::Violation::Undecryptable]);
+        }
+    }
+
+    #[test]
+    fn whoever_gets_the_key_in_the_middle_asks_for_a_keyframe() {
+        let (a, b) = (media(), media());
+        let keys = (a.clone(), b.clone());
+        let mut count = 0;
+        let (report, feedback) = forward_encrypted(Some(keys), 1, |_| {
+            count += 1;
+            if count == 40 {
+                share(&a, &b);
+            }
+            true
+        });
+        let video = report[0].video.as_ref().unwrap();
+        assert!(video.undecrypted > 5 && video.broken > 5, "{video:?}");
+        assert_eq!((video.frames, report[0].violations.len()), (0, 0));
+        let pli = |packet: &&Feedback| format!("{packet:?}").contains("PictureLossIndication");
+        assert!(feedback.iter().filter(pli).count() >= 1);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use weir_sframe::{ReceiverCounters, SenderCounters};
+
 use crate::histogram::Histogram;
 
 /// Audio or video.
@@ -63,6 +65,24 @@ pub struct Report {
     pub streams: Vec<StreamReport>,
     /// Packets with an SSRC that no description announced.
     pub unbound_packets: u64,
+    /// What became of frames and keys, if media is encrypted, over all calls.
+    pub encryption: Option<EncryptionReport>,
+}
+
+/// Media encryption of one participant.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EncryptionReport {
+    /// Own frames and keys.
+    pub sent: SenderCounters,
+    /// Others' frames and keys.
+    pub received: ReceiverCounters,
+}
+
+impl std::ops::AddAssign for EncryptionReport {
+    fn add_assign(&mut self, other: EncryptionReport) {
+        self.sent += other.sent;
+        self.received += other.received;
+    }
 }
 
 /// How much of what arrives is checked.
@@ -283,6 +303,8 @@ pub enum Violation {
     Tl0Gap,
     /// KEYIDX moved without a keyframe, or by more than one.
     KeyIndexGap,
+    /// A complete frame that does not decrypt with the key that it names, or did before.
+    Undecryptable,
     /// A complete frame that the decoder refuses.
     Undecodable,
     /// A decoded picture without a readable frame number, after numbers had been readable.
@@ -312,7 +334,7 @@ pub enum Violation {
 /// What the decoder made of a video track.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct VideoReport {
-    /// Frames of which every packet arrived.
+    /// Frames of which every packet arrived, and which could be decrypted if they had to be.
     pub frames: u64,
     /// Keyframes among them.
     pub keyframes: u64,
@@ -320,6 +342,8 @@ pub struct VideoReport {
     pub broken: u64,
     /// Frames without an end, because the focus switched to another layer within them: nothing is missing but that end.
     pub cut: u64,
+    /// Frames of which every packet arrived, and that were not decrypted.
+    pub undecrypted: u64,
     /// Frames that were decoded.
     pub decoded: u64,
     /// Frames that were assembled while the decoder was busy and skipped up to the next keyframe.
@@ -365,4 +389,6 @@ pub struct AudioReport {
     pub levels: u64,
     /// Packets whose payload is one of the known clip's packets.
     pub recognised: u64,
+    /// Packets that were not decrypted.
+    pub undecrypted: u64,
 }

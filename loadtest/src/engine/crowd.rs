@@ -7,8 +7,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use weir_client::{
-    Camera, Checks, Decode, DecodedFrames, Detour, JoinConfig, JoinError, Participant, Publish,
-    Size, TransportFeedback,
+    Camera, Checks, Decode, DecodedFrames, Detour, Encryption, JoinConfig, JoinError, Participant,
+    Publish, Size, TransportFeedback,
 };
 
 use crate::plan::{Depth, Person, Plan};
@@ -27,6 +27,8 @@ pub struct Media {
     pub feedback: TransportFeedback,
     /// What they speak on the data channel.
     pub dialect: Speech,
+    /// Whether it is encrypted from person to person.
+    pub encryption: Encryption,
     /// Around the straight way to the focus, e.g. through a bad network.
     pub detour: Option<Detour>,
     /// Of everything that is random.
@@ -407,6 +409,7 @@ fn join_config(base: JoinConfig, index: usize, person: &Person, media: &Media) -
         },
         transport_feedback: media.feedback,
         dialect: media.dialect.of(index),
+        encryption: media.encryption,
         detour: media.detour.clone(),
         seed: Some(media.seed.wrapping_mul(1 << 20).wrapping_add(index as u64)),
         ..base

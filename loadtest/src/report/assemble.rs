@@ -58,6 +58,7 @@ pub fn report(plan: &Plan, criteria: &Criteria, outcome: Outcome, known: Known) 
         conditions,
         joins: outcome.tally.joins(),
         streams: outcome.tally.streams(),
+        encryption: outcome.tally.encryption(),
         violations,
         focus: focus(plan, &outcome, &seen),
         generator: generator(&outcome, &seen),

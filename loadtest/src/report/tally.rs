@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use weir_client::{Dialect, Histogram, Kind, Report, StreamReport};
+use weir_client::{Dialect, EncryptionReport, Histogram, Kind, Report, StreamReport};
 
 use super::{
     Joins, PARTICIPANTS_MAX, ParticipantLine, Quantiles, StreamSummary, VIOLATIONS_MAX,
@@ -38,6 +38,7 @@ pub struct Tally {
     joins: Joins,
     times: [Vec<f64>; 4],
     streams: BTreeMap<(Kind, Depth), Sum>,
+    encryption: Option<EncryptionReport>,
     violations: Vec<ViolationLine>,
     unlisted_violations: BTreeMap<String, u64>,
     participants: Vec<ParticipantLine>,
@@ -233,6 +234,9 @@ impl Tally {
                 *self.errors.entry(error.clone()).or_default() += 1;
             }
         }
+        if let Some(encryption) = report.encryption {
+            *self.encryption.get_or_insert_default() += encryption;
+        }
         self.add_streams(visit, report, began_unix_ms, line);
     }
 
@@ -316,6 +320,11 @@ impl Tally {
         summaries
     }
 
+    /// Media encryption, if there was any.
+    pub fn encryption(&self) -> Option<EncryptionReport> {
+        self.encryption
+    }
+
     /// What was broken, in the order of time, and how much more there was, by rule.
     pub fn violations(&self) -> (Vec<ViolationLine>, BTreeMap<String, u64>) {
         let mut lines = self.violations.clone();
@@ -347,6 +356,7 @@ impl Sum {
         summary.bytes += stream.bytes;
         summary.lost += stream.lost;
         summary.resent += stream.rtx.as_ref().map_or(0, |rtx| rtx.packets);
+        summary.unreadable += u64::from(is_unreadable(stream));
         let (mut gap, mut gaps) = (stream.longest_packet_gap_ms, false);
         if let Some(video) = &stream.video {
             summary.frames += video.frames;
@@ -370,6 +380,15 @@ impl Sum {
     }
 }
 
+/// Whether something came that could not be decrypted, and nothing that could.
+fn is_unreadable(stream: &StreamReport) -> bool {
+    let video = stream.video.as_ref();
+    let video = video.map(|video| (video.frames, video.undecrypted));
+    let audio = stream.audio.as_ref();
+    let audio = audio.map(|audio| (audio.recognised, audio.undecrypted));
+    matches!(video.or(audio), Some((0, 1..)))
+}
+
 fn empty(kind: Kind, checks: Depth) -> StreamSummary {
     StreamSummary {
         kind,
@@ -386,6 +405,7 @@ fn empty(kind: Kind, checks: Depth) -> StreamSummary {
         broken: 0,
         cut: 0,
         decoded: 0,
+        unreadable: 0,
         delay_ms: None,
         longest_gap_ms: 0,
         streams_with_gaps: 0,

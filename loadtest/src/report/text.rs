@@ -337,6 +337,28 @@ pub fn resources(report: &RunReport) -> Vec<(String, String)> {
             false => "the generator kept up".to_owned(),
         },
     );
+    if let Some(encryption) = &report.encryption {
+        let (sent, received) = (&encryption.sent, &encryption.received);
+        row(
+            "media encryption",
+            format!(
+                "{} frames decrypted, {} without their key, {} refused",
+                received.decrypted,
+                received.unknown_session + received.before_key + received.too_late,
+                received.bad()
+            ),
+        );
+        row(
+            "  keys",
+            format!(
+                "{} taken, {} refused; {} changes of session, {} of them before all had confirmed",
+                received.keys,
+                received.keys_refused,
+                sent.switches + sent.switches_unconfirmed,
+                sent.switches_unconfirmed
+            ),
+        );
+    }
     if let Some(network) = &report.network {
         let way = |way: super::NetworkDirection| format!("{} of {} lost", way.lost, way.received);
         row("network, to the focus", way(network.up));
@@ -495,6 +517,7 @@ pub(super) mod tests {
             broken: 1,
             cut: 0,
             decoded: 880,
+            unreadable: 0,
             delay_ms: Some(quantiles(2.0)),
             longest_gap_ms: 66,
             streams_with_gaps: 0,
@@ -538,6 +561,7 @@ pub(super) mod tests {
                 stream(Kind::Video, Depth::Full),
                 stream(Kind::Audio, Depth::Light),
             ],
+            encryption: None,
             violations: vec![ViolationLine {
                 at_s: 4.2,
                 participant: "@load1:localhost".into(),

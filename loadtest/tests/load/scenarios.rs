@@ -131,6 +131,33 @@ fn switching() {
 }
 
 #[test]
+fn an_encrypted_conference_changes_keys_while_people_come_and_go() {
+    let _turn = turn();
+    let arguments = [
+        "churn",
+        "--participants",
+        "4",
+        "--seconds",
+        "5",
+        "--join-rate",
+        "1",
+        "--full-share",
+        "1",
+        "--encrypt",
+    ];
+    let ran = run(&arguments).passed();
+    let of = |pointer: &str| ran.number(&format!("/encryption/{pointer}"));
+    assert!(of("received/decrypted") > 1000.0, "{}", ran.stdout);
+    assert!(of("sent/switches") > 0.0, "{}", ran.stdout);
+    let refused = ["wrong_key", "replayed", "malformed", "keys_refused"];
+    for counter in refused {
+        assert_eq!(of(&format!("received/{counter}")), 0.0, "{counter}");
+    }
+    assert_eq!(sum(&ran, "video", "unreadable"), 0.0);
+    assert!(ran.stdout.contains("media encryption"), "{}", ran.stdout);
+}
+
+#[test]
 fn lossy_breaks_no_rule() {
     let _turn = turn();
     let arguments = [

@@ -11,6 +11,7 @@ use rtcp::transport_feedbacks::transport_layer_nack::{
     TransportLayerNack, nack_pairs_from_sequence_numbers,
 };
 use rtp::packet::Packet;
+use weir_sframe::{ParticipantId, Refused};
 
 use super::delay::Delay;
 use super::rtx::Rtx;
@@ -18,6 +19,7 @@ use super::{Feedback, Owner};
 use crate::catalogue::Known;
 use crate::checks::{Allowed, Arrival, Sequence, Timeline, Violations};
 use crate::clips::{CLIP_FRAMES, Clips};
+use crate::encryption::Media;
 use crate::frames::{Assembler, Frame};
 use crate::health::{HEALTH, Health};
 use crate::participant::{Decode, DecodedFrames};
@@ -31,6 +33,7 @@ pub(super) struct Environment {
     pub(super) decoder: DecodeThread,
     pub(super) clips: Clips,
     pub(super) decode: Decode,
+    pub(super) media: Option<Media>,
 }
 
 /// PLI if there is no keyframe this long after the first packet.
@@ -52,7 +55,10 @@ const CONTINUED_NUMBERS: u16 = 100;
 pub(super) struct Stream {
     pub(super) kind: Kind,
     pub(super) track: (String, String),
-    pub(super) owner: Owner,
+    owner: Owner,
+    /// The owner, for whom keys are kept.
+    sender: ParticipantId,
+    locked: Locked,
     /// The m-line is active.
     pub(super) active: bool,
     /// The metadata lists the track.
@@ -90,6 +96,17 @@ pub(super) struct Stream {
     sample: Option<Sample>,
 }
 
+/// Whether frames can be read, and go on with those before.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Locked {
+    #[default]
+    Open,
+    /// The newest one could not be decrypted. A keyframe would be of no use.
+    WithoutKey,
+    /// The newest one was, and needs some that were not.
+    WithoutKeyframe,
+}
+
 /// The newest audio packet.
 #[derive(Debug, Clone, Copy)]
 struct LastAudio {
@@ -119,6 +136,8 @@ impl Stream {
             kind,
             track,
             owner: Owner::default(),
+            sender: ParticipantId::default(),
+            locked: Locked::default(),
             active: false,
             listed: true,
             allowed: Allowed::default(),
@@ -161,6 +180,12 @@ impl Stream {
         let ended = self.ssrc.take_if(ended)?;
         self.restart();
         Some(ended)
+    }
+
+    /// By the metadata it is this one's track.
+    pub(super) fn set_owner(&mut self, owner: Owner) {
+        self.sender = ParticipantId::new(&owner.user_id, &owner.device_id);
+        self.owner = owner;
     }
 
     /// From here on only a sample arrives.
@@ -214,7 +239,7 @@ impl Stream {
             return;
         }
         let arrival = self.sequence.handle(packet, &mut self.violations, now);
-        self.sort(arrival, packet, &environment.clips, now);
+        self.sort(arrival, packet, environment, now);
         self.assemble(environment, now);
     }
 
@@ -234,7 +259,7 @@ impl Stream {
             now,
         );
         if let Some((arrival, original)) = repaired {
-            self.sort(arrival, &original, &environment.clips, now);
+            self.sort(arrival, &original, environment, now);
             self.assemble(environment, now);
         }
     }
@@ -285,7 +310,7 @@ impl Stream {
         (self.last_known, self.last_audio) = (None, None);
     }
 
-    fn sort(&mut self, arrival: Arrival, packet: &Packet, clips: &Clips, now: Instant) {
+    fn sort(&mut self, arrival: Arrival, packet: &Packet, environment: &Environment, now: Instant) {
         let header = &packet.header;
         let number = match arrival {
             Arrival::Newest(number) => {
@@ -308,7 +333,7 @@ impl Stream {
                 packet.payload.clone(),
                 now,
             ),
-            Kind::Audio => self.handle_audio(number, packet, clips, now),
+            Kind::Audio => self.handle_audio(number, packet, environment, now),
         }
     }
 
@@ -329,11 +354,23 @@ impl Stream {
         remember(&mut self.recent_packets, entry, |entry| entry.0, now);
     }
 
-    fn handle_audio(&mut self, number: u64, packet: &Packet, clips: &Clips, now: Instant) {
+    fn handle_audio(
+        &mut self,
+        number: u64,
+        packet: &Packet,
+        environment: &Environment,
+        now: Instant,
+    ) {
         let header = &packet.header;
         let has_level = header.extensions.iter().any(|of| of.payload.len() == 1);
         self.audio.levels += u64::from(has_level);
-        let numbers = clips.catalogue().audio(&packet.payload);
+        let media = environment.media.as_ref();
+        let decrypted = media.map(|media| {
+            let decrypted = self.decrypt(media, &packet.payload, now);
+            decrypted.unwrap_or_default()
+        });
+        let payload = decrypted.as_deref().unwrap_or(&packet.payload);
+        let numbers = environment.clips.catalogue().audio(payload);
         let recognised = !numbers.is_empty();
         self.audio.recognised += u64::from(recognised);
         // A payload that comes several times in the clip says less about when it was due.
@@ -403,7 +440,11 @@ impl Stream {
     }
 
     fn assemble(&mut self, environment: &Environment, now: Instant) {
-        while let Some(frame) = self.assembler.poll(&mut self.violations, now) {
+        while let Some(mut frame) = self.assembler.poll(&mut self.violations, now) {
+            let media = environment.media.as_ref();
+            if media.is_some_and(|media| !self.open(media, &mut frame, now)) {
+                continue;
+            }
             self.video.frames += 1;
             self.first_frame_at.get_or_insert(now);
             self.video.keyframes += u64::from(frame.keyframe);
@@ -418,6 +459,47 @@ impl Stream {
         for number in self.assembler.take_unused() {
             self.sequence.never_sent(number);
         }
+    }
+
+    /// Decrypts a frame; false if it is of no use.
+    fn open(&mut self, media: &Media, frame: &mut Frame, now: Instant) -> bool {
+        let Some(data) = self.decrypt(media, &frame.data, now) else {
+            self.locked = Locked::WithoutKey;
+            return false;
+        };
+        frame.data = data;
+        if self.locked != Locked::Open && !frame.keyframe {
+            // It needs frames that could not be read.
+            self.locked = Locked::WithoutKeyframe;
+            self.video.broken += 1;
+            return false;
+        }
+        frame.after_loss |= std::mem::take(&mut self.locked) != Locked::Open;
+        true
+    }
+
+    /// A frame or a packet of sound as it was before its encryption.
+    fn decrypt(&mut self, media: &Media, frame: &[u8], now: Instant) -> Option<Vec<u8>> {
+        let refused = match media.decrypt(&self.sender, self.kind, frame, now) {
+            Ok(decrypted) => return Some(decrypted),
+            Err(refused) => refused,
+        };
+        match self.kind {
+            Kind::Audio => self.audio.undecrypted += 1,
+            Kind::Video => self.video.undecrypted += 1,
+        }
+        match refused {
+            // Who comes or goes has no key for what is on its way; who was away for long comes too late.
+            Refused::UnknownSession | Refused::BeforeKey | Refused::TooLate => {}
+            Refused::Header(_)
+            | Refused::CounterTooLarge
+            | Refused::Replayed
+            | Refused::WrongKey => {
+                self.violations
+                    .add(Violation::Undecryptable, || refused.to_string());
+            }
+        }
+        None
     }
 
     /// What the bytes of a frame tell without decoding.
@@ -505,6 +587,7 @@ impl Stream {
             }));
         }
         let stuck = self.decoded == Some(DecodedFrames::All) && self.pictures.is_stuck();
+        let stuck = stuck || self.locked == Locked::WithoutKeyframe;
         if !self.assembler.needs_keyframe() && !stuck {
             self.pli_next = None;
         } else if self.pli_next.is_none_or(|next| next <= now) {
@@ -582,6 +665,7 @@ impl Stream {
         VideoReport {
             broken: self.assembler.broken,
             cut: self.assembler.cut,
+            broken: self.assembler.broken + self.video.broken,
             decoded: seen.decoded,
             width: seen.size.0,
             height: seen.size.1,
