@@ -13,10 +13,10 @@ use weir_srtp::{Error, Receiver};
 use weir_wire::rtp;
 use weir_wire::{ExtSeq, Kind};
 
-use crate::machine;
-use crate::network::Network;
 use crate::participant::Participant;
 use crate::source::{Medium, Note};
+use weir_bench::machine;
+use weir_bench::network::Network;
 
 /// What a socket that is read may hold: some frames.
 const RECEIVE_BUFFER_BYTES: usize = 4 << 20;

@@ -11,12 +11,13 @@ use crate::audience::Audience;
 use crate::fanout::{self, Load, Outcome, Pace};
 use crate::floor::{self, Pattern};
 use crate::kernel::Run;
-use crate::machine::{self, Cores};
 use crate::micro;
-use crate::network::{Choice, Network};
-use crate::report::{Fanout, Floor, Layout, Report};
+use crate::report::{Fanout, Floor, Report};
 use crate::source::Medium;
-use crate::statistics::{median, spread};
+use weir_bench::machine::{self, Cores};
+use weir_bench::network::{Choice, Network};
+use weir_bench::statistics::{median, spread};
+use weir_bench::table::Layout;
 
 /// Measures what forwarding a packet costs.
 #[derive(Debug, Parser)]

@@ -19,11 +19,11 @@ use weir_wire::rtcp::{SenderInfo, Writer};
 use weir_wire::{RtpTime, rtp};
 
 use crate::audience::{Audience, Heard, Reader};
-use crate::machine::{Cores, CpuTime};
-use crate::network::Network;
 use crate::participant::Participant;
 use crate::source::{Frame, Medium, SETTLING_FRAMES, Source};
-use crate::statistics::percentile;
+use weir_bench::machine::{Cores, CpuTime};
+use weir_bench::network::Network;
+use weir_bench::statistics::percentile;
 
 /// How fast the publisher sends.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

@@ -9,9 +9,9 @@ use anyhow::{Context, Result, ensure};
 use crate::audience::Audience;
 use crate::fanout::{Counts, Load, Outcome, Pace};
 use crate::kernel::{Run, Sends};
-use crate::machine::{Cores, CpuTime};
-use crate::network::Network;
 use crate::source::Source;
+use weir_bench::machine::{Cores, CpuTime};
+use weir_bench::network::Network;
 
 /// How the floor is to send.
 #[derive(Clone, Copy, Debug)]

@@ -1,4 +1,4 @@
-//! The system calls that no safe wrapper offers: a network namespace of its own for a thread, and many sends in one call.
+//! The system calls that no safe wrapper offers: many sends in one call.
 
 #![allow(unsafe_code)]
 #![deny(unsafe_op_in_unsafe_fn, clippy::multiple_unsafe_ops_per_block)]
@@ -8,18 +8,12 @@ use std::net::{SocketAddrV4, UdpSocket};
 use std::os::fd::AsRawFd;
 
 use io_uring::{IoUring, opcode, types};
-use nix::sched::{CloneFlags, unshare};
 
 /// Sends that one call submits: as many as the shard's ring holds.
 const ENTRIES: u32 = 2048;
 
 /// The largest send: the shard's send buffers are half of that.
 const SEND_BYTES_MAX: usize = 65_000;
-
-/// Moves the calling thread into a new, empty network namespace.
-pub(crate) fn unshare_network() -> io::Result<()> {
-    unshare(CloneFlags::CLONE_NEWNET).map_err(io::Error::from)
-}
 
 /// Datagrams of one size to one destination, sent as one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

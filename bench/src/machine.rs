@@ -13,16 +13,21 @@ const SELF: Pid = Pid::from_raw(0);
 
 /// CPU time of one thread, in nanoseconds.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct CpuTime {
-    pub(crate) total_ns: u64,
-    /// How much of it was in the kernel, 0 to 1; sampled by the kernel's clock ticks, so it needs a second or more.
-    pub(crate) user_ticks: u64,
-    pub(crate) system_ticks: u64,
+pub struct CpuTime {
+    /// All of it.
+    pub total_ns: u64,
+    /// Outside of the kernel, sampled by its clock ticks, so it needs a second or more.
+    pub user_ticks: u64,
+    /// In the kernel, by the same clock.
+    pub system_ticks: u64,
 }
 
 impl CpuTime {
     /// Reads it for a thread of this process.
-    pub(crate) fn of(thread_id: i32) -> Result<Self> {
+    ///
+    /// # Errors
+    /// The thread has ended, or the kernel does not count.
+    pub fn of(thread_id: i32) -> Result<Self> {
         let task = format!("/proc/self/task/{thread_id}");
         let missing = || format!("{task}: the thread has ended, or the kernel keeps no schedstat");
         let schedstat = fs::read_to_string(format!("{task}/schedstat")).with_context(missing)?;
@@ -41,7 +46,8 @@ impl CpuTime {
         })
     }
 
-    pub(crate) fn since(self, before: Self) -> Self {
+    /// What came in since an earlier reading.
+    pub fn since(self, before: Self) -> Self {
         Self {
             total_ns: self.total_ns - before.total_ns,
             user_ticks: self.user_ticks - before.user_ticks,
@@ -50,20 +56,25 @@ impl CpuTime {
     }
 
     /// The part of it that was spent in the kernel, 0 to 1.
-    pub(crate) fn system_part(self) -> f64 {
+    pub fn system_part(self) -> f64 {
         self.system_ticks as f64 / (self.user_ticks + self.system_ticks).max(1) as f64
     }
 }
 
 /// The core that is measured, and those for everything else. With one core they are the same.
-pub(crate) struct Cores {
-    pub(crate) measured: usize,
+#[derive(Clone, Copy, Debug)]
+pub struct Cores {
+    /// Its number.
+    pub measured: usize,
     others: CpuSet,
 }
 
 impl Cores {
     /// Takes `wanted`, or the last core that this process may use.
-    pub(crate) fn choose(wanted: Option<usize>) -> Result<Self> {
+    ///
+    /// # Errors
+    /// This process may not use it.
+    pub fn choose(wanted: Option<usize>) -> Result<Self> {
         let allowed = sched_getaffinity(SELF)?;
         let cores: Vec<usize> = (0..CpuSet::count())
             .filter(|core| allowed.is_set(*core).unwrap_or(false))
@@ -85,12 +96,18 @@ impl Cores {
     }
 
     /// Keeps the calling thread, and those that it starts, off the measured core.
-    pub(crate) fn leave_measured(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn leave_measured(&self) -> Result<()> {
         Ok(sched_setaffinity(SELF, &self.others)?)
     }
 
-    /// Puts the calling thread on the measured core.
-    pub(crate) fn enter_measured(&self) -> Result<()> {
+    /// Puts the calling thread, and what it starts, on the measured core.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn enter_measured(&self) -> Result<()> {
         let mut set = CpuSet::new();
         set.set(self.measured)?;
         Ok(sched_setaffinity(SELF, &set)?)
@@ -98,7 +115,10 @@ impl Cores {
 }
 
 /// Lets this process open `count` files more than it may by default.
-pub(crate) fn allow_files(count: usize) -> Result<()> {
+///
+/// # Errors
+/// The limit cannot be raised.
+pub fn allow_files(count: usize) -> Result<()> {
     let wanted = count as u64 + 256;
     let (current, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
     if current >= wanted {
@@ -112,7 +132,10 @@ pub(crate) fn allow_files(count: usize) -> Result<()> {
 }
 
 /// Datagrams that each UDP socket of the calling thread's namespace dropped, by port.
-pub(crate) fn drops_by_port() -> Result<HashMap<u16, u64>> {
+///
+/// # Errors
+/// There is no such table.
+pub fn drops_by_port() -> Result<HashMap<u16, u64>> {
     let table = fs::read_to_string("/proc/thread-self/net/udp").context("/proc/net/udp")?;
     let row = |line: &str| {
         let mut fields = line.split_whitespace();
@@ -123,7 +146,7 @@ pub(crate) fn drops_by_port() -> Result<HashMap<u16, u64>> {
 }
 
 /// The processor's name and the kernel's release, for reports.
-pub(crate) fn describe() -> String {
+pub fn describe() -> String {
     let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let field = |name: &str| {
         let line = info.lines().find(|line| line.starts_with(name))?;

@@ -6,13 +6,10 @@ mod cli;
 mod fanout;
 mod floor;
 mod kernel;
-mod machine;
 mod micro;
-mod network;
 mod participant;
 mod report;
 mod source;
-mod statistics;
 
 fn main() -> anyhow::Result<()> {
     cli::run()

@@ -21,7 +21,7 @@ use weir_wire::{ExtSeq, RtpTime, Seq, rtp, vp8};
 use crate::participant::Participant;
 use crate::report::Micro;
 use crate::source::Medium;
-use crate::statistics::{median, spread};
+use weir_bench::statistics::{median, spread};
 
 /// Packets that are made ready for one pass.
 const BATCH: usize = 256;

@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use nix::sched::{CloneFlags, setns};
+use nix::sched::{CloneFlags, setns, unshare};
 
 const NEAR: Ipv4Addr = Ipv4Addr::new(10, 87, 0, 1);
 const FAR: Ipv4Addr = Ipv4Addr::new(10, 87, 0, 2);
@@ -23,7 +23,7 @@ const FAR_MAC: &str = "02:00:00:00:00:02";
 
 /// What a person asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Choice {
+pub enum Choice {
     /// A veth pair if this process may make one, else loopback.
     Auto,
     /// A veth pair between two namespaces; needs CAP_SYS_ADMIN, CAP_NET_ADMIN and the command `ip`.
@@ -33,14 +33,25 @@ pub(crate) enum Choice {
 }
 
 /// Two ends that can reach each other.
-pub(crate) enum Network {
+#[derive(Debug)]
+pub enum Network {
+    /// Both are this machine's own.
     Loopback,
-    Veth { near: File, far: File },
+    /// A namespace each.
+    Veth {
+        /// Where what is measured is.
+        near: File,
+        /// Where everything else is.
+        far: File,
+    },
 }
 
 impl Network {
     /// Makes the network; the second part says why it is not what would be better.
-    pub(crate) fn open(choice: Choice) -> Result<(Self, Option<String>)> {
+    ///
+    /// # Errors
+    /// A veth pair was asked for and cannot be made.
+    pub fn open(choice: Choice) -> Result<(Self, Option<String>)> {
         match choice {
             Choice::Loopback => Ok((Self::Loopback, None)),
             Choice::Veth => Ok((Self::veth()?, None)),
@@ -59,37 +70,45 @@ impl Network {
     }
 
     /// What this network is, for reports.
-    pub(crate) fn name(&self) -> &'static str {
+    pub fn name(&self) -> &'static str {
         match self {
             Self::Loopback => "loopback",
             Self::Veth { .. } => "veth",
         }
     }
 
-    pub(crate) fn near_ip(&self) -> IpAddr {
+    /// Address of the near end.
+    pub fn near_ip(&self) -> IpAddr {
         match self {
             Self::Loopback => Ipv4Addr::LOCALHOST.into(),
             Self::Veth { .. } => NEAR.into(),
         }
     }
 
-    pub(crate) fn far_ip(&self) -> IpAddr {
+    /// Address of the far end.
+    pub fn far_ip(&self) -> IpAddr {
         match self {
             Self::Loopback => Ipv4Addr::LOCALHOST.into(),
             Self::Veth { .. } => FAR.into(),
         }
     }
 
-    /// Runs `work` at the near end; threads that it starts stay there.
-    pub(crate) fn near<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    /// Runs `work` at the near end; threads and processes that it starts stay there.
+    ///
+    /// # Errors
+    /// Those of `work`.
+    pub fn near<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         match self {
             Self::Loopback => work(),
             Self::Veth { near, .. } => inside(near, work),
         }
     }
 
-    /// Runs `work` at the far end; sockets that it opens stay there.
-    pub(crate) fn far<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    /// Runs `work` at the far end; sockets that it opens, and threads that it starts, stay there.
+    ///
+    /// # Errors
+    /// Those of `work`.
+    pub fn far<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         match self {
             Self::Loopback => work(),
             Self::Veth { far, .. } => inside(far, work),
@@ -138,7 +157,7 @@ fn new_namespace() -> Result<File> {
     let made = std::thread::scope(|scope| {
         scope
             .spawn(|| {
-                crate::kernel::unshare_network()?;
+                unshare(CloneFlags::CLONE_NEWNET)?;
                 File::open("/proc/thread-self/ns/net")
             })
             .join()

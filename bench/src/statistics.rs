@@ -1,7 +1,7 @@
 //! Medians, percentiles and how far samples spread.
 
 /// The middle one, or the mean of the two in the middle; 0 without samples.
-pub(crate) fn median(samples: &[f64]) -> f64 {
+pub fn median(samples: &[f64]) -> f64 {
     let mut sorted = samples.to_vec();
     sorted.sort_by(f64::total_cmp);
     match sorted.len() {
@@ -12,7 +12,7 @@ pub(crate) fn median(samples: &[f64]) -> f64 {
 }
 
 /// Half the distance between the first and the third quartile, as a part of the median: how much a sample may be off.
-pub(crate) fn spread(samples: &[f64]) -> f64 {
+pub fn spread(samples: &[f64]) -> f64 {
     let mut sorted = samples.to_vec();
     sorted.sort_by(f64::total_cmp);
     let middle = median(samples);
@@ -24,7 +24,7 @@ pub(crate) fn spread(samples: &[f64]) -> f64 {
 }
 
 /// Sorts, and gives the smallest sample that `part` of all (0 to 1) do not exceed; 0 without samples.
-pub(crate) fn percentile(samples: &mut [u64], part: f64) -> u64 {
+pub fn percentile(samples: &mut [u64], part: f64) -> u64 {
     samples.sort_unstable();
     let at = (samples.len() as f64 * part).ceil() as usize;
     samples.get(at.saturating_sub(1)).copied().unwrap_or(0)

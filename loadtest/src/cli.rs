@@ -10,7 +10,7 @@ use crate::criteria::Criteria;
 use crate::fault::Fault;
 use crate::report::LayerSent;
 use crate::scenario::{Layout, Scenario, Settings, Speech};
-use crate::site::{Remote, SiteConfig};
+use crate::site::{Placement, Remote, SiteConfig};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -379,6 +379,7 @@ impl RunArguments {
             media_port: here.media_port,
             http_port: here.http_port,
             homeserver_port: here.homeserver_port,
+            placement: Placement::default(),
         })
     }
 }

@@ -1,6 +1,7 @@
 //! When a ramp ends, and what that says about the capacity. Pure.
 
 use serde::Serialize;
+use weir_client::GeneratorHealth;
 
 use crate::engine::Seen;
 use crate::report::verdict::{self, LATE_US, Load, STALL_US};
@@ -79,12 +80,18 @@ pub fn generator(seen: &Seen) -> Vec<String> {
 
 /// What the generator was seen to do.
 pub fn load(seen: &Seen) -> Load {
-    let health = &seen.health;
+    let focus_cpu = seen.focus.as_ref().map_or(0.0, |focus| focus.total);
+    let cores = std::thread::available_parallelism().map_or(0.0, |cores| cores.get() as f64);
+    load_on(&seen.health, seen.generator.total, focus_cpu, cores)
+}
+
+/// The same of a generator that has so many cores, and shares them with a focus that used `focus_cpu` of them.
+pub fn load_on(health: &GeneratorHealth, generator_cpu: f64, focus_cpu: f64, cores: f64) -> Load {
     let sent = health.send_late.count().max(1) as f64;
     Load {
-        generator_cpu: seen.generator.total,
-        focus_cpu: seen.focus.as_ref().map_or(0.0, |focus| focus.total),
-        cores: std::thread::available_parallelism().map_or(0.0, |cores| cores.get() as f64),
+        generator_cpu,
+        focus_cpu,
+        cores,
         late_percent: 100.0 * health.send_late.above_us(LATE_US) as f64 / sent,
         lag_p99_ms: health.timer_late.percentile_ms(99.0).unwrap_or(0.0),
         socket_drops: health.socket_overflows + health.queue_overflows,

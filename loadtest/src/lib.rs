@@ -11,11 +11,12 @@
 //! | [`cli`] | the command line and what it means |
 //! | [`scenario`], [`plan`] | who joins when and wants what; pure |
 //! | [`fault`], [`machine`] | what keeps a run from beginning, in one line |
-//! | [`site`], [`child`], [`network`] | homeserver, focus, rooms; the focus as a child process; a bad network |
+//! | [`site`], [`child`], [`network`] | homeserver, focus, rooms; the focus, or any server, as a child process; a bad network |
 //! | [`engine`], [`sample`] | performs a plan and looks at everything once a second |
 //! | [`criteria`] | when a ramp ends, and whether the generator keeps up; pure |
 //! | [`report`] | what was found: data, table, page |
 //! | [`perform`] | one run from options to exit code |
+//! | [`program`] | log, threads, signals and progress of the programs |
 //! | [`stage`], [`verdict`], [`table`] | the demo: everything in one process |
 
 pub mod child;
@@ -27,6 +28,7 @@ pub mod machine;
 pub mod network;
 pub mod perform;
 pub mod plan;
+pub mod program;
 pub mod report;
 pub mod sample;
 pub mod scenario;

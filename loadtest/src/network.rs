@@ -124,8 +124,11 @@ impl Network {
     }
 }
 
-/// The address of this machine from which the focus is reached.
-fn local_address(focus: SocketAddr) -> std::io::Result<std::net::IpAddr> {
+/// The address of this machine from which the focus is reached. Nothing is sent.
+///
+/// # Errors
+/// There is no way there.
+pub fn local_address(focus: SocketAddr) -> std::io::Result<std::net::IpAddr> {
     let any: SocketAddr = match focus.is_ipv4() {
         true => ([0, 0, 0, 0], 0).into(),
         false => ([0_u16; 8], 0).into(),

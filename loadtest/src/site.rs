@@ -1,7 +1,7 @@
 //! Where a scenario is performed: a homeserver, a focus and rooms with calls. Either all of it is started here, or it is
 //! somebody's, given by address.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,7 +14,8 @@ use weir_client::{
 };
 use weir_homeserver::{Homeserver, StartError};
 
-use crate::child::{ChildConfig, DEVICE_ID, FocusChild};
+use crate::child::focus::{ChildConfig, DEVICE_ID, FocusChild};
+use crate::child::{Place, ServerChild};
 use crate::fault::{Fault, hint};
 use crate::plan::Plan;
 use crate::sample::process::Process;
@@ -39,6 +40,30 @@ pub struct SiteConfig {
     pub http_port: u16,
     /// Port of the homeserver, where it is started here; 0 lets the system choose.
     pub homeserver_port: u16,
+    /// Addresses of what is started here.
+    pub placement: Placement,
+}
+
+/// At which addresses of this machine homeserver and focus are, and where the focus runs.
+#[derive(Debug, Clone)]
+pub struct Placement {
+    /// Of the homeserver. Nothing keeps strangers away from it.
+    pub homeserver: IpAddr,
+    /// Of the focus: media and HTTP.
+    pub focus: IpAddr,
+    /// The focus's process.
+    pub place: Place,
+}
+
+impl Default for Placement {
+    /// Both on loopback.
+    fn default() -> Placement {
+        Placement {
+            homeserver: Ipv4Addr::LOCALHOST.into(),
+            focus: Ipv4Addr::LOCALHOST.into(),
+            place: Place::default(),
+        }
+    }
 }
 
 /// Somebody's homeserver and focus.
@@ -140,7 +165,7 @@ impl Site {
         progress: &(dyn Fn(&str) + Sync),
     ) -> Result<Site, Fault> {
         progress("starting the homeserver");
-        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, config.homeserver_port));
+        let listen = SocketAddr::from((config.placement.homeserver, config.homeserver_port));
         let homeserver = Homeserver::start(weir_homeserver::Config {
             server_name: "localhost".into(),
             listen,
@@ -185,6 +210,8 @@ impl Site {
             shards: config.shards,
             media_port: config.media_port,
             http_port: config.http_port,
+            address: config.placement.focus,
+            place: config.placement.place.clone(),
         };
         let child = FocusChild::start(&child, plan).await?;
         let metrics = Scraper::new(child.metrics_url());
@@ -260,6 +287,11 @@ impl Site {
     /// The focus's last words, if it was started here and has ended.
     pub fn focus_ended(&mut self) -> Option<String> {
         self.child.as_mut()?.ended()
+    }
+
+    /// The focus's process, if it was started here.
+    pub fn server(&mut self) -> Option<&mut ServerChild> {
+        Some(self.child.as_mut()?.server())
     }
 
     /// What a person needs to join; the rest is the plan's.

@@ -39,7 +39,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that only test or measure and may look at everything.
-const OBSERVERS: &[&str] = &["weir-tests", "weir-bench"];
+const OBSERVERS: &[&str] = &["weir-tests", "weir-bench", "weir-peers"];
 
 /// Crates that are pure: they read no clock and make no random numbers.
 const PURE: &[&str] = &[

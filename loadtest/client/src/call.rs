@@ -1,4 +1,5 @@
-//! One call from the invite to its end: the order of messages with the focus, and the loop that sends and receives.
+//! One call from the invite to its end: the order of messages with the focus. What is sent and received
+//! meanwhile is in `media`.
 
 use std::time::{Duration, Instant};
 
@@ -7,12 +8,12 @@ use tokio::sync::mpsc;
 
 use crate::alive::Alive;
 use crate::channel::{self, Dialect, FromFocus, Metadata};
-use crate::encryption::Media;
-use crate::health::{HEALTH, Late};
+use crate::encryption;
 use crate::matrix::ToDevice;
-use crate::participant::{Checks, Command, Life, SAMPLE_ONE_IN, Wishes};
+use crate::media::{self, EVENTS_AT_ONCE, Media, Said};
+use crate::participant::{Checks, Command, Life, Wishes};
 use crate::peer::{Event, Link, Peer};
-use crate::publish::{Publisher, SendParameters, Ssrcs};
+use crate::publish::{Publisher, Ssrcs};
 use crate::receive::{Inspection, Owner, Receiver};
 use crate::report::{Kind, Latencies, Report};
 use crate::sdp::{Local, Remote, RemoteMedia, Terms};
@@ -28,17 +29,6 @@ pub(crate) enum End {
 
 /// An answer takes well under a second; a homeserver under load may take longer to carry it.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
-/// NACKs and picture loss indications are looked at this often by who sees all packets.
-const FEEDBACK_EVERY: Duration = Duration::from_millis(20);
-/// How often a light participant that is sampled, or one that receives nothing, wakes up at all.
-const IDLE_EVERY: Duration = Duration::from_secs(1);
-/// Reports to the owner are refreshed this often; those of light participants every [`IDLE_EVERY`].
-const SNAPSHOT_EVERY: Duration = Duration::from_millis(200);
-const SENDER_REPORT_EVERY: Duration = Duration::from_secs(1);
-/// Events that are handled before anything else is looked at.
-const EVENTS_AT_ONCE: usize = 64;
-/// A light participant looks at everything this long at most, until it has seen what starts.
-const LOOK_MAX: Duration = Duration::from_secs(5);
 
 /// A call's names in its messages.
 struct Names {
@@ -88,7 +78,7 @@ pub(crate) async fn run(life: &mut Life) -> End {
     let mut call = Call::new(life, names, local, ssrcs, link, others, &answer, times);
     call.apply(&answer);
     let end = call.run(life, events).await;
-    call.link.close().await;
+    call.media.link.close().await;
     call.snapshot(life, Instant::now());
     life.update(|report| report.connected = false);
     end
@@ -135,26 +125,11 @@ fn local_description(life: &Life, peer: &Peer) -> Local {
     }
 }
 
-fn publisher(life: &mut Life, answer: &Remote, ssrcs: Ssrcs, now: Instant) -> Publisher {
-    let parameters = |mid: &str, codec: &str| {
-        let media = answer
-            .media
-            .iter()
-            .find(|media| media.mid == mid && media.receives())?;
-        let extensions = media.extension_ids();
-        Some(SendParameters {
-            mid: mid.to_owned(),
-            payload_type: media.payload_type(codec)?,
-            extensions,
-        })
-    };
-    let publish = life.config.publish;
-    let video = parameters("1", "VP8").zip(publish.video);
-    let audio = parameters("0", "opus").filter(|_| publish.audio);
-    let clips = life.config.clips.clone();
-    let mut publisher = Publisher::from_rng(&mut life.rng, clips, ssrcs, video, audio, now);
-    if let Some(media) = &life.media {
-        publisher.encrypt_with(media.clone());
+fn publisher(life: &mut Life, answer: &Remote, ssrcs: Ssrcs) -> Publisher {
+    let (clips, publish) = (life.config.clips.clone(), life.config.publish);
+    let mut publisher = media::publisher(&mut life.rng, clips, publish, answer, ssrcs);
+    if let Some(keys) = &life.media {
+        publisher.encrypt_with(keys.clone());
     }
     if publish.video.is_some() || publish.audio {
         publisher.announce(life.device.user_id(), life.device.device_id());
@@ -308,34 +283,14 @@ async fn send(
 struct Call {
     names: Names,
     local: Local,
-    publisher: Publisher,
-    receiver: Receiver,
-    link: Link,
     dialect: Dialect,
     alive: Alive,
+    media: Media,
     others: Metadata,
     /// The latest request for tracks, so that the same is not said twice.
     subscribed: Vec<String>,
     report: Report,
     times: Times,
-    /// Media is looked at in full: always, or until a light participant has seen what starts.
-    in_full: bool,
-    look_until: Instant,
-    due: Due,
-}
-
-/// When something is to be done next. One timer serves a participant.
-#[derive(Debug, Clone, Copy)]
-struct Due {
-    feedback: Instant,
-    snapshot: Instant,
-    sender_reports: Instant,
-}
-
-impl Due {
-    fn next(&self) -> Instant {
-        self.feedback.min(self.snapshot).min(self.sender_reports)
-    }
 }
 
 impl Call {
@@ -350,7 +305,20 @@ impl Call {
         answer: &Remote,
         mut times: Times,
     ) -> Call {
-        let (up, now) = (link.up(), Instant::now());
+        let (up, config) = (link.up(), &life.config);
+        let inspection = Inspection {
+            decode: config.checks.decode(),
+            feedback: config.transport_feedback,
+        };
+        let (decoder, clips) = (life.decoder.clone(), config.clips.clone());
+        let receiver = Receiver::new(decoder, clips, ssrcs.audio, Instant::now());
+        let (checks, tamper) = (config.checks, config.tamper.clone());
+        let receiver = receiver
+            .inspecting(inspection)
+            .decrypting(life.media.clone());
+        let phase = media::phase(&mut life.rng);
+        let publisher = publisher(life, answer, ssrcs);
+        let media = Media::new(link, publisher, receiver, checks, phase).tampering(tamper);
         times.latencies = Latencies {
             join_ms: life.report().latencies.join_ms,
             ice_ms: Some(times.ms(up.ice_at)),
@@ -358,42 +326,21 @@ impl Call {
             channel_ms: up.channel_at.map(|at| times.ms(at)),
             ..times.latencies
         };
-        // Thousands of participants that join together should not all wake up together ever after.
-        let phase = Duration::from_millis(rand::Rng::random_range(&mut life.rng, 0..1000));
-        let checks = Inspection {
-            decode: life.config.checks.decode(),
-            feedback: life.config.transport_feedback,
+        let report = Report {
+            connected_after_ms: times.latencies.connected_ms.map(|ms| ms as u64),
+            latencies: times.latencies,
+            ..life.report()
         };
-        let receiver = Receiver::new(
-            life.decoder.clone(),
-            life.config.clips.clone(),
-            ssrcs.audio,
-            now,
-        )
-        .inspecting(checks)
-        .decrypting(life.media.clone());
         Call {
             names,
             local,
-            publisher: publisher(life, answer, ssrcs, now),
-            receiver,
-            link,
             dialect: life.config.dialect,
-            alive: Alive::new(life.config.dialect, now),
+            alive: Alive::new(life.config.dialect, Instant::now()),
+            media,
             others,
             subscribed: Vec::new(),
-            report: Report {
-                connected_after_ms: times.latencies.connected_ms.map(|ms| ms as u64),
-                ..life.report()
-            },
+            report,
             times,
-            in_full: true,
-            look_until: now + LOOK_MAX,
-            due: Due {
-                feedback: now + FEEDBACK_EVERY,
-                snapshot: now,
-                sender_reports: now + phase,
-            },
         }
     }
 
@@ -402,15 +349,23 @@ impl Call {
         self.subscribe(&life.wishes).await;
         loop {
             let now = Instant::now();
-            while let Some(packet) = self.publisher.poll_packet(now) {
-                self.link.send_rtp(&packet).await;
+            let expected = || expected(&self.others, &life.wishes);
+            self.media.handle_timeout(expected, now).await;
+            if self.media.poll_snapshot(now) {
+                self.snapshot(life, now);
             }
-            self.handle_timeout(life, now).await;
+            if self.alive.take_due(now) {
+                self.media.link.send_text(&self.dialect.pong()).await;
+            }
             if self.alive.is_silent(now) {
                 hang_up(life, &mut self.names, "keep_alive_timeout").await;
                 return End::Ended("the focus is silent".into());
             }
-            let next = self.next_due();
+            let media_due = self.media.poll_timeout();
+            let next = self
+                .alive
+                .poll_timeout()
+                .map_or(media_due, |due| due.min(media_due));
             tokio::select! {
                 count = events.recv_many(&mut batch, EVENTS_AT_ONCE) => {
                     if let Some(reason) = self.handle_events(life, count, &mut batch).await {
@@ -434,75 +389,12 @@ impl Call {
                     }
                     Some(command) => self.handle_command(life, command).await,
                 },
-                () = tokio::time::sleep_until(next.into()) => {
-                    HEALTH.late(Late::Timer, next.elapsed());
-                }
+                () = Media::wait(next) => {}
             }
         }
     }
 
-    fn next_due(&self) -> Instant {
-        let others = [self.publisher.poll_timeout(), self.alive.poll_timeout()];
-        let next = |next: Instant, due: Instant| next.min(due);
-        others.into_iter().flatten().fold(self.due.next(), next)
-    }
-
-    /// Does what is due.
-    async fn handle_timeout(&mut self, life: &mut Life, now: Instant) {
-        if self.alive.take_due(now) {
-            self.link.send_text(&self.dialect.pong()).await;
-        }
-        if self.due.feedback <= now {
-            let packets = self.receiver.poll_feedback(now);
-            self.link.send_rtcp(&packets).await;
-            let every = if self.in_full && self.receiver.is_receiving() {
-                FEEDBACK_EVERY
-            } else {
-                IDLE_EVERY
-            };
-            self.due.feedback = now + every;
-        }
-        if self.due.sender_reports <= now {
-            for report in self.publisher.sender_reports(now) {
-                self.link.send_rtcp(&[Box::new(report)]).await;
-            }
-            self.due.sender_reports = now + SENDER_REPORT_EVERY;
-        }
-        if self.due.snapshot <= now {
-            self.snapshot(life, now);
-            let light = life.config.checks == Checks::Light;
-            self.due.snapshot = now + if light { IDLE_EVERY } else { SNAPSHOT_EVERY };
-        }
-        let light = life.config.checks == Checks::Light && self.in_full;
-        if light && (now >= self.look_until || self.has_started(&life.wishes)) {
-            self.sample();
-        }
-    }
-
-    /// Whether all that was asked for has begun.
-    fn has_started(&self, wishes: &Wishes) -> bool {
-        let asked_for = |stream: &channel::Stream| {
-            let video = wishes.wanted_of(&stream.user_id).is_some();
-            let tracks = stream.tracks.values();
-            tracks
-                .filter(|track| video || track.kind != "video")
-                .count()
-        };
-        let expected = self.others.values().map(asked_for).sum();
-        self.receiver.has_started(expected)
-    }
-
-    /// A light participant has seen how its streams start: from here on it looks at samples.
-    fn sample(&mut self) {
-        self.in_full = false;
-        match self.link.sample(SAMPLE_ONE_IN) {
-            Ok(()) => self.receiver.sample(),
-            Err(error) => self.report.errors.push(format!(
-                "the kernel takes no socket filter, everything is looked at: {error}"
-            )),
-        }
-    }
-
+    /// Gives a reason when the transport is gone.
     async fn handle_events(
         &mut self,
         life: &Life,
@@ -512,58 +404,15 @@ impl Call {
         if count == 0 {
             return Some("the transport ended".into());
         }
-        if !self.receiver.is_receiving() {
-            // Who was idle looks after losses again.
-            self.due.feedback = self.due.feedback.min(Instant::now() + FEEDBACK_EVERY);
-        }
+        self.media.wake();
         for event in batch.drain(..) {
-            if let Some(reason) = self.handle_event(life, event).await {
-                return Some(reason);
+            match self.media.handle(event) {
+                Some(Said::Text(text)) => self.handle_text(life, &text).await,
+                Some(Said::Closed(reason)) => return Some(reason),
+                None => {}
             }
         }
         None
-    }
-
-    /// Gives a reason when the transport is gone.
-    async fn handle_event(&mut self, life: &Life, event: Event) -> Option<String> {
-        match event {
-            Event::Rtp(packet, at) => match &life.config.tamper {
-                None => self.receiver.handle_rtp(&packet, at),
-                Some(tamper) => tamper
-                    .apply(packet)
-                    .iter()
-                    .for_each(|packet| self.receiver.handle_rtp(packet, at)),
-            },
-            Event::Rtcp(packets, at) => packets
-                .iter()
-                .for_each(|packet| self.handle_rtcp(packet.as_any(), at)),
-            Event::Text(text) => self.handle_text(life, &text).await,
-            Event::Closed(reason) => return Some(reason),
-        }
-        None
-    }
-
-    fn handle_rtcp(&mut self, packet: &(dyn std::any::Any + Send + Sync), at: Instant) {
-        use rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
-        use rtcp::transport_feedbacks::transport_layer_cc::TransportLayerCc;
-        use rtcp::transport_feedbacks::transport_layer_nack::TransportLayerNack;
-        if let Some(pli) = packet.downcast_ref::<PictureLossIndication>() {
-            self.publisher.handle_pli(pli.media_ssrc);
-        } else if let Some(nack) = packet.downcast_ref::<TransportLayerNack>() {
-            let numbers: Vec<_> = nack
-                .nacks
-                .iter()
-                .flat_map(|pair| pair.packet_list())
-                .collect();
-            self.publisher.handle_nack(nack.media_ssrc, &numbers);
-        } else if packet.is::<TransportLayerCc>() {
-            self.report.transport_feedbacks += 1;
-        } else if packet.is::<rtcp::receiver_report::ReceiverReport>() {
-            self.report.receiver_reports += 1;
-        } else if let Some(report) = packet.downcast_ref::<rtcp::sender_report::SenderReport>() {
-            self.report.sender_reports += 1;
-            self.receiver.handle_sender_report(report, at);
-        }
     }
 
     async fn handle_text(&mut self, life: &Life, text: &str) {
@@ -572,7 +421,7 @@ impl Call {
                 self.report.pings += 1;
                 self.alive.handle_ping(Instant::now());
                 if self.dialect == Dialect::Late {
-                    self.link.send_text(&self.dialect.pong()).await;
+                    self.media.link.send_text(&self.dialect.pong()).await;
                 }
             }
             Some(FromFocus::Metadata(others)) => {
@@ -592,7 +441,7 @@ impl Call {
                     self.report.negotiations += 1;
                     let answer = self.local.answer(&remote);
                     let answer = self.dialect.negotiate("answer", &answer, &life.metadata());
-                    self.link.send_text(&answer).await;
+                    self.media.link.send_text(&answer).await;
                 }
             }
             Some(FromFocus::ActiveSpeaker(speakers)) => {
@@ -613,11 +462,11 @@ impl Call {
         match command {
             Command::Wanted(..) | Command::WantedOf(..) => self.subscribe(&life.wishes).await,
             Command::Mute(kind, muted) => {
-                self.publisher.set_muted(kind, muted);
+                self.media.publisher.set_muted(kind, muted);
                 let changed = self.dialect.metadata_changed(&life.metadata());
-                self.link.send_text(&changed).await;
+                self.media.link.send_text(&changed).await;
             }
-            Command::Text(text) => self.link.send_text(&text).await,
+            Command::Text(text) => self.media.link.send_text(&text).await,
             Command::Leave(..) => {}
         }
     }
@@ -630,32 +479,18 @@ impl Call {
         let texts = self.dialect.track_subscription(&self.others, wanted);
         if texts != self.subscribed {
             for text in &texts {
-                self.link.send_text(text).await;
+                self.media.link.send_text(text).await;
             }
             self.subscribed = texts;
         }
     }
 
     fn set_owners(&mut self) {
-        self.receiver.set_owners(|stream_id, track_id| {
-            let stream = self.others.get(stream_id)?;
-            let muted = match stream.tracks.get(track_id)?.kind.as_str() {
-                "video" => stream.video_muted,
-                _ => stream.audio_muted,
-            };
-            let (user_id, device_id) = (stream.user_id.clone(), stream.device_id.clone());
-            Some(Owner {
-                user_id,
-                device_id,
-                purpose: stream.purpose.clone(),
-                muted,
-            })
-        });
+        self.media.set_owners(owner_in(&self.others));
     }
 
     fn apply(&mut self, remote: &Remote) {
-        self.receiver.apply(remote);
-        self.set_owners();
+        self.media.apply(remote, owner_in(&self.others));
         let ids = |media: &RemoteMedia| (media.rids_received.len(), media.mid.clone());
         // An m-line with simulcast in the answer must have it in every later offer (or browsers pause layers).
         let own = self.local.terms.rids.len();
@@ -673,23 +508,38 @@ impl Call {
     }
 
     fn snapshot(&mut self, life: &Life, now: Instant) {
-        let (receiver, times) = (&self.receiver, &mut self.times);
-        let since = times.invited_at;
-        let ms = |at: Instant| at.saturating_duration_since(since).as_secs_f64() * 1000.0;
-        let latencies = &mut times.latencies;
-        latencies.first_packet_ms = receiver.first_packet_at().map(ms);
-        latencies.first_frame_ms = receiver.first_frame_at().map(ms);
-        latencies.first_picture_ms = receiver.first_picture_at().map(ms);
-        let report = &mut self.report;
-        report.connected = true;
-        report.latencies = *latencies;
-        report.first_frame_after_ms = latencies.first_picture_ms.map(|ms| ms as u64);
-        report.sent = self.publisher.sent();
-        report.streams = receiver.report(now, since);
-        report.unbound_packets = receiver.unbound_packets();
-        report.transport = self.link.report();
-        report.transport.feedbacks_sent = receiver.feedbacks_sent();
-        report.encryption = life.media.as_ref().map(Media::report);
-        life.publish(report);
+        let since = self.times.invited_at;
+        self.media.fill(&mut self.report, since, now);
+        self.report.encryption = life.media.as_ref().map(encryption::Media::report);
+        life.publish(&self.report);
+    }
+}
+
+/// How many streams were asked for.
+fn expected(others: &Metadata, wishes: &Wishes) -> usize {
+    let asked_for = |stream: &channel::Stream| {
+        let video = wishes.wanted_of(&stream.user_id).is_some();
+        let tracks = stream.tracks.values();
+        tracks
+            .filter(|track| video || track.kind != "video")
+            .count()
+    };
+    others.values().map(asked_for).sum()
+}
+
+/// Whose track it is: as the metadata says.
+fn owner_in(others: &Metadata) -> impl Fn(&str, &str) -> Option<Owner> {
+    |stream_id, track_id| {
+        let stream = others.get(stream_id)?;
+        let muted = match stream.tracks.get(track_id)?.kind.as_str() {
+            "video" => stream.video_muted,
+            _ => stream.audio_muted,
+        };
+        Some(Owner {
+            user_id: stream.user_id.clone(),
+            device_id: stream.device_id.clone(),
+            purpose: stream.purpose.clone(),
+            muted,
+        })
     }
 }

@@ -93,6 +93,23 @@ impl Health {
     }
 }
 
+/// Counts a participant as long as it lives.
+#[derive(Debug)]
+pub(crate) struct Counted;
+
+impl Counted {
+    pub(crate) fn new() -> Counted {
+        Health::count(&HEALTH.participants);
+        Counted
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        HEALTH.participants.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// A snapshot of the process as it is now.
 pub fn generator_health() -> GeneratorHealth {
     let histogram =

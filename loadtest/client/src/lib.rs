@@ -7,6 +7,7 @@
 //! ```text
 //! participant ─┬─ matrix    login, rooms, to-device messages (Client-Server API over HTTP)
 //!              ├─ call      one call from invite to end; sdp and channel are its words, alive its signs of life
+//!   attendance ┼─ media     what is sent when and what is counted, on a transport that is up
 //!              ├─ net       one socket each, received from by few threads; a filter for who only counts
 //!              ├─ peer      ICE (full), DTLS, SRTP, SCTP; link is what is up
 //!              ├─ publish   clips ► vp8 payloader ► RTP, NACK and PLI answers, sender reports; schedule: when what is due
@@ -19,11 +20,13 @@
 //!   anything of a focus.
 //! * [`peer`], [`publish`], [`receive`] and [`sdp`] know nothing of Matrix, and take what other servers offer: full ICE, other payload types
 //!   and extension ids, streams named by `a=ssrc` or by mid, no data channel. Whoever has a remote description, and can carry the own one
-//!   there, can publish and validate. Names for [`receive::Owner`] are then whatever was given to [`publish::Publisher::announce`].
+//!   there, can publish and validate: [`attendance`] runs the same media as a participant's. Names for [`receive::Owner`] are then
+//!   whatever the publisher was announced as.
 //!
 //! Every module can be used alone: a test that wants to send something hostile takes [`matrix`] and [`peer`] and leaves the rest.
 
 mod alive;
+pub mod attendance;
 mod call;
 pub mod catalogue;
 pub mod channel;
@@ -37,6 +40,7 @@ pub mod health;
 pub mod histogram;
 mod link;
 pub mod matrix;
+mod media;
 mod net;
 pub mod participant;
 pub mod pattern;

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,10 +14,10 @@ use crate::call::{self, End};
 use crate::channel::{self, Dialect, Metadata};
 use crate::clips::Clips;
 use crate::encryption::{self, Media};
-use crate::health::{HEALTH, Health};
+use crate::health::Counted;
 use crate::matrix::{Device, MatrixError, ToDevice};
 use crate::pictures::DecodeThread;
-use crate::report::{CheckedHow, Kind, Latencies, Report};
+use crate::report::{CheckedHow, Kind, Latencies, Latest, Report};
 
 /// A picture size in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -116,6 +115,13 @@ impl Checks {
     pub const ALL: Checks = Checks::Full {
         decode: Decode::ALL,
     };
+
+    pub(crate) fn how(self) -> CheckedHow {
+        match self {
+            Checks::Full { .. } => CheckedHow::Full,
+            Checks::Light => CheckedHow::Light,
+        }
+    }
 
     pub(crate) fn decode(self) -> Decode {
         match self {
@@ -318,9 +324,6 @@ pub struct Participant {
     report: Latest,
 }
 
-/// The latest report: whoever reads it holds what its writer has finished.
-type Latest = Arc<Mutex<Arc<Report>>>;
-
 /// What the owner of a participant wants of its task.
 #[derive(Debug)]
 pub(crate) enum Command {
@@ -347,20 +350,16 @@ impl Participant {
         device
             .put_member(&config.room_id, &config.conf_id, &session_id, Some(focus))
             .await?;
-        let checks = match config.checks {
-            Checks::Full { .. } => CheckedHow::Full,
-            Checks::Light => CheckedHow::Light,
-        };
-        let report: Latest = Arc::new(Mutex::new(Arc::new(Report {
+        let report = Latest::new(Report {
             user_id: device.user_id().to_owned(),
             device_id: device.device_id().to_owned(),
-            checks,
+            checks: config.checks.how(),
             latencies: Latencies {
                 join_ms: Some(began.elapsed().as_secs_f64() * 1000.0),
                 ..Latencies::default()
             },
             ..Report::default()
-        })));
+        });
         let (commands, receiver) = mpsc::unbounded_channel();
         let life = Life {
             wishes: Wishes {
@@ -376,7 +375,7 @@ impl Participant {
             video_track: crate::random_id(36),
             to_device,
             commands: receiver,
-            report: Arc::clone(&report),
+            report: report.clone(),
             decoder: DecodeThread::shared(),
             media,
             left: None,
@@ -393,7 +392,7 @@ impl Participant {
 
     /// The same without a copy: cheap enough to ask thousands once a second.
     pub fn snapshot(&self) -> Arc<Report> {
-        Arc::clone(&self.report.lock().unwrap_or_else(PoisonError::into_inner))
+        self.report.get()
     }
 
     /// Changes the size that is asked for of every video; `None` unsubscribes from all video.
@@ -499,23 +498,6 @@ pub(crate) struct Life {
     report: Latest,
     left: Option<oneshot::Sender<()>>,
     _counted: Counted,
-}
-
-/// Counts a participant as long as it lives.
-#[derive(Debug)]
-struct Counted;
-
-impl Counted {
-    fn new() -> Counted {
-        Health::count(&HEALTH.participants);
-        Counted
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        HEALTH.participants.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// A member event names the device for an hour, and the published client renews it so often.
@@ -675,7 +657,7 @@ impl Life {
     }
 
     pub(crate) fn report(&self) -> Report {
-        Report::clone(&self.report.lock().unwrap_or_else(PoisonError::into_inner))
+        Report::clone(&self.report.get())
     }
 
     pub(crate) fn update(&self, change: impl FnOnce(&mut Report)) {
@@ -684,9 +666,8 @@ impl Life {
         self.publish(&report);
     }
 
-    /// Makes a report the latest one. The copy is made before anybody is kept waiting.
+    /// Makes a report the latest one.
     pub(crate) fn publish(&self, report: &Report) {
-        let report = Arc::new(report.clone());
-        *self.report.lock().unwrap_or_else(PoisonError::into_inner) = report;
+        self.report.set(report);
     }
 }

@@ -1,6 +1,8 @@
 //! What a participant saw, as plain data that can be printed or written as JSON. No judgement is made here: whoever asked
 //! for the report decides which numbers are good enough.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use serde::{Deserialize, Serialize};
 
 use weir_sframe::{ReceiverCounters, SenderCounters};
@@ -37,6 +39,9 @@ pub struct Report {
     pub connected_after_ms: Option<u64>,
     /// From sending the (latest) invite to the first decoded picture of anybody; `None` until then.
     pub first_frame_after_ms: Option<u64>,
+    /// When all of this was counted: milliseconds from sending the (latest) invite, 0 before.
+    #[serde(default)]
+    pub counted_at_ms: f64,
     /// All steps of the (latest) call's setup.
     pub latencies: Latencies,
     /// What the socket received and sent.
@@ -82,6 +87,26 @@ impl std::ops::AddAssign for EncryptionReport {
     fn add_assign(&mut self, other: EncryptionReport) {
         self.sent += other.sent;
         self.received += other.received;
+    }
+}
+
+/// The latest report: whoever reads it holds what its writer has finished. Clones are the same one.
+#[derive(Debug, Clone)]
+pub(crate) struct Latest(Arc<Mutex<Arc<Report>>>);
+
+impl Latest {
+    pub(crate) fn new(report: Report) -> Latest {
+        Latest(Arc::new(Mutex::new(Arc::new(report))))
+    }
+
+    pub(crate) fn get(&self) -> Arc<Report> {
+        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The copy is made before anybody is kept waiting.
+    pub(crate) fn set(&self, report: &Report) {
+        let report = Arc::new(report.clone());
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = report;
     }
 }
 

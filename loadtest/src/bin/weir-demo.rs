@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
+use weir_loadtest::program::{self, EXIT_FAULT};
 use weir_loadtest::stage::{Stage, StageConfig};
 use weir_loadtest::table;
 use weir_loadtest::verdict::{self, Criteria, Failure};
@@ -53,23 +54,12 @@ const CHECK_SECONDS: u64 = 20;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let filter = match tracing_subscriber::EnvFilter::try_new(&arguments.log) {
-        Ok(filter) => filter,
-        Err(error) => {
-            eprintln!("weir-demo: --log {:?}: {error}", arguments.log);
-            return ExitCode::from(2);
-        }
-    };
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build();
-    let result = runtime
-        .context("the runtime")
-        .and_then(|runtime| runtime.block_on(run(&arguments)));
+    if let Err(error) = program::log(&arguments.log) {
+        eprintln!("weir-demo: {error}");
+        return ExitCode::from(EXIT_FAULT);
+    }
+    let result = program::block_on(run(&arguments));
+    let result = result.unwrap_or_else(|error| Err(anyhow::anyhow!(error)));
     match result {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,

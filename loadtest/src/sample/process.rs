@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Clock ticks per second of `/proc/PID/stat`. It is `USER_HZ`, which is 100 on every architecture that Linux still supports.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -14,6 +14,8 @@ pub struct Reading {
     pub at: Instant,
     /// By thread id: name and seconds of CPU.
     threads: BTreeMap<u32, (String, f64)>,
+    /// Seconds of CPU of all threads, those that have ended included, in hundredths.
+    whole: f64,
     /// Resident memory in KiB.
     pub rss_kib: u64,
     /// Open files.
@@ -58,14 +60,17 @@ impl Process {
         let mut threads = BTreeMap::new();
         for entry in std::fs::read_dir(self.folder.join("task")).ok()?.flatten() {
             // A thread may end between the listing and the reading.
-            let stat = std::fs::read_to_string(entry.path().join("stat"));
-            if let Some((id, name, seconds)) = stat.ok().and_then(|stat| parse_stat(&stat)) {
-                threads.insert(id, (name, seconds));
+            let text = |name: &str| std::fs::read_to_string(entry.path().join(name)).ok();
+            if let Some((id, name, ticks)) = text("stat").and_then(|stat| parse_stat(&stat)) {
+                // The scheduler counts in nanoseconds, where it counts.
+                let exact = text("schedstat").and_then(|stat| parse_schedstat(&stat));
+                threads.insert(id, (name, exact.unwrap_or(ticks)));
             }
         }
         Some(Reading {
             at: Instant::now(),
             threads,
+            whole: parse_stat(&text("stat")?)?.2,
             rss_kib,
             files,
         })
@@ -73,6 +78,18 @@ impl Process {
 }
 
 impl Reading {
+    /// CPU time since an earlier reading: exact for threads that are still there; what ended meanwhile counts as far as it shows
+    /// in hundredths of seconds.
+    pub fn cpu_time_since(&self, earlier: &Reading) -> Duration {
+        let threads = self.threads.iter().map(|(id, (_, now))| {
+            let then = earlier.threads.get(id).map_or(0.0, |(_, then)| *then);
+            (now - then).max(0.0)
+        });
+        // User and system time are cut to whole ticks, each.
+        let whole = self.whole - earlier.whole - 2.0 / TICKS_PER_SECOND;
+        Duration::from_secs_f64(threads.sum::<f64>().max(whole))
+    }
+
     /// What was used since an earlier reading. A thread that has ended meanwhile is left out, and one that began counts from
     /// its beginning.
     pub fn cpu_since(&self, earlier: &Reading) -> Cpu {
@@ -118,6 +135,12 @@ fn parse_stat(stat: &str) -> Option<(u32, String, f64)> {
     ))
 }
 
+/// Seconds that a thread ran: the first number of `schedstat`, in nanoseconds (Documentation/scheduler/sched-stats.rst).
+fn parse_schedstat(stat: &str) -> Option<f64> {
+    let ns: u64 = stat.split(' ').next()?.parse().ok()?;
+    Some(ns as f64 / 1e9)
+}
+
 /// A line such as `VmRSS:     1234 kB`.
 pub(crate) fn kib(text: &str, key: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(key))?;
@@ -144,6 +167,7 @@ mod tests {
                 .iter()
                 .map(|(id, name, cpu)| (*id, ((*name).into(), *cpu)))
                 .collect(),
+            whole: 0.0,
             rss_kib: 0,
             files: 0,
         };
@@ -163,6 +187,26 @@ mod tests {
             ("weir-shard-0".to_owned(), 0.75),
         ];
         assert_eq!(cpu.by_name, BTreeMap::from(names));
+    }
+
+    #[test]
+    fn cpu_time_has_threads_that_ended_as_far_as_it_can() {
+        let reading = |threads: &[(u32, f64)], whole| Reading {
+            at: Instant::now(),
+            threads: threads
+                .iter()
+                .map(|(id, cpu)| (*id, (String::new(), *cpu)))
+                .collect(),
+            whole,
+            rss_kib: 0,
+            files: 0,
+        };
+        let then = reading(&[(1, 1.0), (2, 5.0)], 6.0);
+        let lived = reading(&[(1, 1.125), (2, 5.25), (3, 0.125)], 6.48);
+        assert_eq!(lived.cpu_time_since(&then), Duration::from_millis(500));
+        let ended = reading(&[(1, 1.125)], 8.02);
+        assert_eq!(ended.cpu_time_since(&then), Duration::from_secs(2));
+        assert_eq!(parse_schedstat("1500000000 77 3\n"), Some(1.5));
     }
 
     #[test]
