@@ -1,20 +1,23 @@
 //! Calls that are over, so that a replayed invite does not bring them back.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
+use std::hash::{BuildHasher as _, RandomState};
 
 use super::{ParticipantId, limits};
 
-/// The last so many calls that have ended.
+/// The last so many calls that have ended, each as a hash of its names under a key of its own: a few bytes for each call that
+/// anybody ever made, and nobody can make two names collide.
 #[derive(Debug, Default)]
 pub(super) struct Ended {
-    order: VecDeque<(ParticipantId, String)>,
-    calls: BTreeSet<(ParticipantId, String)>,
+    hasher: RandomState,
+    order: VecDeque<u64>,
+    calls: HashSet<u64>,
 }
 
 impl Ended {
     pub(super) fn push(&mut self, participant: &ParticipantId, call_id: &str) {
-        let call = (participant.clone(), call_id.to_owned());
-        if !self.calls.insert(call.clone()) {
+        let call = self.hash(participant, call_id);
+        if !self.calls.insert(call) {
             return;
         }
         self.order.push_back(call);
@@ -26,8 +29,11 @@ impl Ended {
     }
 
     pub(super) fn contains(&self, participant: &ParticipantId, call_id: &str) -> bool {
-        self.calls
-            .contains(&(participant.clone(), call_id.to_owned()))
+        self.calls.contains(&self.hash(participant, call_id))
+    }
+
+    fn hash(&self, participant: &ParticipantId, call_id: &str) -> u64 {
+        self.hasher.hash_one((participant, call_id))
     }
 }
 
