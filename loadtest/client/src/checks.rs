@@ -122,6 +122,8 @@ const NEIGHBOURS: u64 = 64;
 /// Follows the sequence numbers of one stream.
 #[derive(Debug, Default)]
 pub struct Sequence {
+    /// Where the stream begins, as far as is known: what was sent before the first packet that came may come later.
+    first: Option<u64>,
     highest: Option<u64>,
     missing: BTreeMap<u64, Missing>,
     recent: Recent,
@@ -177,6 +179,16 @@ struct Missing {
     ask_next: Instant,
 }
 
+impl Missing {
+    fn since(now: Instant) -> Missing {
+        Missing {
+            since: now,
+            asked: 0,
+            ask_next: now + NACK_AFTER,
+        }
+    }
+}
+
 impl Sequence {
     /// Sorts one packet in.
     pub fn handle(
@@ -189,7 +201,7 @@ impl Sequence {
         let Some(highest) = self.highest else {
             // One roll-over of head room, so that a packet from before the first one has a number too.
             let extended = (1 << 16) | u64::from(number);
-            self.highest = Some(extended);
+            (self.first, self.highest) = (Some(extended), Some(extended));
             self.remember(extended, packet, false);
             return Arrival::Newest(extended);
         };
@@ -201,11 +213,7 @@ impl Sequence {
                     format!("{} after {}", number, highest as u16)
                 });
             }
-            let missing = Missing {
-                since: now,
-                asked: 0,
-                ask_next: now + NACK_AFTER,
-            };
+            let missing = Missing::since(now);
             self.missing.extend(
                 (highest + 1..extended)
                     .rev()
@@ -217,7 +225,7 @@ impl Sequence {
             self.remember(extended, packet, false);
             return Arrival::Newest(extended);
         }
-        if self.missing.remove(&extended).is_some() {
+        if self.missing.remove(&extended).is_some() || self.begins_earlier(extended, now) {
             self.reordered += 1;
             self.remember(extended, packet, true);
             return Arrival::Late(extended);
@@ -248,7 +256,7 @@ impl Sequence {
                 },
             };
         }
-        let is_missing = self.missing.contains_key(&extended);
+        let is_missing = self.missing.contains_key(&extended) || self.is_just_before(extended);
         if !is_missing && extended < highest {
             return Repair::TooLate;
         }
@@ -261,9 +269,28 @@ impl Sequence {
         Repair::Useful(self.handle(original, &mut violations, now))
     }
 
+    /// Whether a number lies before the first packet that came, and so near that it may be of the same frame.
+    fn is_just_before(&self, number: u64) -> bool {
+        self.first
+            .is_some_and(|first| (first.saturating_sub(NEIGHBOURS)..first).contains(&number))
+    }
+
+    /// Begins the stream with this number if it lies just before it. What lies between is missing.
+    fn begins_earlier(&mut self, number: u64, now: Instant) -> bool {
+        if !self.is_just_before(number) {
+            return false;
+        }
+        let first = self.first.replace(number).unwrap_or(number);
+        let missing = Missing::since(now);
+        self.missing
+            .extend((number + 1..first).map(|hole| (hole, missing)));
+        true
+    }
+
     /// Another stream takes the place of this one: its numbers have nothing to do with those before.
     pub fn restart(&mut self) {
-        (self.highest, self.missing, self.recent) = (None, BTreeMap::new(), Recent::default());
+        (self.first, self.highest) = (None, None);
+        (self.missing, self.recent) = (BTreeMap::new(), Recent::default());
     }
 
     /// Numbers to ask for again now.
@@ -512,6 +539,35 @@ mod tests {
         assert_eq!(at(200), [11, 12]);
         assert_eq!(at(400), [11, 12]);
         assert!(at(5000).is_empty());
+    }
+
+    #[test]
+    fn a_stream_may_have_begun_earlier() {
+        let (mut sequence, mut violations, now) =
+            (Sequence::default(), Violations::default(), Instant::now());
+        let base = 1 << 16;
+        sequence.handle(&packet(10, b"x"), &mut violations, now);
+        assert_eq!(
+            sequence.repair(&packet(7, b"x"), now),
+            Repair::Useful(Arrival::Late(base + 7))
+        );
+        assert_eq!(sequence.nacks(now + Duration::from_millis(20)), [8, 9]);
+        assert_eq!(
+            sequence.handle(&packet(6, b"x"), &mut violations, now),
+            Arrival::Late(base + 6)
+        );
+        assert_eq!(
+            sequence.repair(&packet(6, b"x"), now),
+            Repair::TooLate,
+            "it is there"
+        );
+        let far = packet(6u16.wrapping_sub(65), b"x");
+        assert_eq!(sequence.repair(&far, now), Repair::TooLate);
+        assert_eq!(
+            sequence.handle(&far, &mut violations, now),
+            Arrival::Duplicate
+        );
+        assert!(broken(&violations).is_empty());
     }
 
     #[test]

@@ -27,6 +27,9 @@ pub struct Frame {
 
 /// A packet that is not there after this long is given up, and decoding goes on at the next keyframe.
 const WAIT: Duration = Duration::from_millis(500);
+/// A stream whose first packet is lost begins with the next one, and nobody knows of the first. A focus sends it again unasked within
+/// some 30 ms.
+const BEGINS_WITHIN: Duration = Duration::from_millis(150);
 /// Until then a packet may be on its way that was overtaken by a keyframe.
 const REORDERED_WITHIN: Duration = Duration::from_millis(20);
 /// Ten seconds of the highest layer, so that memory is bounded whatever arrives.
@@ -124,9 +127,12 @@ impl Assembler {
     pub fn poll(&mut self, violations: &mut Violations, now: Instant) -> Option<Frame> {
         loop {
             let (&number, part) = self.buffer.first_key_value()?;
+            let waited = part.arrived.map(|at| now.saturating_duration_since(at));
+            let waited = waited.unwrap_or(WAIT);
+            if self.may_begin_earlier(part) && waited < BEGINS_WITHIN {
+                return None;
+            }
             if Some(number) != self.next {
-                let waited = part.arrived.map(|at| now.saturating_duration_since(at));
-                let waited = waited.unwrap_or(WAIT);
                 if waited >= REORDERED_WITHIN && self.cut_off(number) {
                     self.cut += 1;
                     self.unused.extend(self.next.replace(number));
@@ -147,6 +153,16 @@ impl Assembler {
                 return Some(frame);
             }
         }
+    }
+
+    /// Whether nothing has been assembled yet, and this, the first packet that is there, is not the beginning of a frame.
+    fn may_begin_earlier(&self, part: &Part) -> bool {
+        let is_within = |part: &Part| {
+            Descriptor::parse(&part.payload).is_ok_and(|(descriptor, _)| {
+                !(descriptor.start_of_partition && descriptor.partition == 0)
+            })
+        };
+        !self.started && self.current.is_none() && !self.loss && is_within(part)
     }
 
     /// Numbers of packets that were never sent, each once: what frames that were cut off leave.
@@ -474,7 +490,21 @@ mod tests {
         middle.remove(0);
         let mut sink = Sink::new();
         assert_eq!(sink.take(middle, 0), []);
+        assert_eq!(sink.take(vec![], 150), []);
         assert_eq!(sink.broken(), [Violation::NoKeyframeFirst]);
+    }
+
+    #[test]
+    fn the_first_packet_may_come_late() {
+        let (mut source, mut sink) = (Source::new(), Sink::new());
+        let mut packets = source.frame(KEY);
+        let first = packets.remove(0);
+        assert_eq!(sink.take(packets, 0), []);
+        assert_eq!(sink.take(source.frame(INTER), 33), []);
+        let frames = sink.take(vec![first], 40);
+        let keyframes: Vec<bool> = frames.iter().map(|frame| frame.keyframe).collect();
+        assert_eq!(keyframes, [true, false]);
+        assert_eq!((sink.broken(), sink.assembler.broken), (vec![], 0));
     }
 
     /// The violations that a second frame with this descriptor gives after picture 5, TL0 5, key index 5 in 15 bits.
