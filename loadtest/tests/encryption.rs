@@ -10,7 +10,7 @@ use weir_client::{
     StreamReport,
 };
 use weir_loadtest::scenario::{Scenario, Settings};
-use weir_loadtest::site::{Site, SiteConfig};
+use weir_loadtest::site::{Placement, Site, SiteConfig};
 
 const LARGE: Size = Size {
     width: 1280,
@@ -54,6 +54,7 @@ async fn site(program: &Program, participants: usize) -> Site {
         media_port: 0,
         http_port: 0,
         homeserver_port: 0,
+        placement: Placement::default(),
     };
     let settings = Settings {
         participants,

@@ -444,6 +444,7 @@ mod tests {
                     user_id: "@a:x".into(),
                     device_id: "A".into(),
                     purpose: String::new(),
+                    muted: false,
                 })
             });
         }

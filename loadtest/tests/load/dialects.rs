@@ -8,7 +8,7 @@ use weir_client::matrix::Device;
 use weir_client::{Dialect, JoinConfig, Kind, Participant, Size, StreamReport, Violation};
 use weir_loadtest::plan::{LARGE, MEDIUM, SMALL};
 use weir_loadtest::scenario::{Scenario, Settings};
-use weir_loadtest::site::{Site, SiteConfig};
+use weir_loadtest::site::{Placement, Site, SiteConfig};
 
 use super::{Scratch, run, turn};
 
@@ -160,6 +160,7 @@ async fn open_site(scratch: &Scratch) -> Site {
         media_port: 0,
         http_port: 0,
         homeserver_port: 0,
+        placement: Placement::default(),
     };
     let settings = Settings {
         participants: 3,

@@ -663,7 +663,6 @@ impl Stream {
             .iter()
             .filter(|(at, _)| is_recent(*at, now));
         VideoReport {
-            broken: self.assembler.broken,
             cut: self.assembler.cut,
             broken: self.assembler.broken + self.video.broken,
             decoded: seen.decoded,
