@@ -21,8 +21,8 @@ use crate::server::{Candidate, Kind, Setup};
 
 /// Compares Weir with other servers: the same load, in turn, on one core of this machine.
 ///
-/// Exits with 0 if at least two servers were measured in every round and Weir broke no rule, with 1 otherwise, and with 2 if nothing
-/// could be measured.
+/// Exits with 0 if at least two servers were measured in every round, the generator kept up and Weir broke no rule, with 1
+/// otherwise, and with 2 if nothing could be measured.
 #[derive(Debug, Parser)]
 #[command(name = "weir-peers", version, args_conflicts_with_subcommands = true)]
 struct Cli {

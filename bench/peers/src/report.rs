@@ -140,9 +140,12 @@ const ROWS: [&str; 11] = [
 ];
 
 impl Report {
-    /// Whether at least two servers were compared, in every round, and Weir broke no rule.
+    /// Whether at least two servers were compared, in every round, by a generator that kept up, and Weir broke no rule.
     pub(crate) fn is_comparison(&self) -> bool {
-        let all = |of: &Compared| of.figures().count() == self.conditions.rounds;
+        let all = |of: &Compared| {
+            let good = of.figures().filter(|figures| figures.generator.is_empty());
+            good.count() == self.conditions.rounds
+        };
         let weir = |of: &&Compared| of.server == Kind::Weir;
         let clean = |of: &Compared| of.violations() == 0;
         self.servers.len() > 1
@@ -331,6 +334,18 @@ mod tests {
         assert!(!report.is_comparison());
         let none = compared(Kind::Livekit, &[None]).column();
         assert_eq!(none[..2], ["0 of 1", "–"]);
+    }
+
+    #[test]
+    fn a_generator_that_was_too_slow_compares_nothing() {
+        let mut slow = compared(Kind::Janus, &ALL);
+        let figures = slow.rounds[2].figures.as_mut().expect("figures");
+        figures.generator.push("its timers were late".into());
+        let report = report(vec![compared(Kind::Weir, &ALL), slow]);
+        assert!(!report.is_comparison());
+        let table = report.render(Layout::Terminal);
+        let told = "Janus, round 3: the generator was too slow: its timers were late";
+        assert!(table.contains(told), "{table}");
     }
 
     #[test]

@@ -110,7 +110,7 @@ fn guest(name: String) -> Guest {
 
 /// A running server.
 pub(crate) enum Server {
-    Weir(Weir),
+    Weir(Box<Weir>),
     Janus(Janus),
     LiveKit(LiveKit),
 }
@@ -120,7 +120,7 @@ impl Server {
         let binary = candidate.binary.as_deref();
         let named = || binary.context("no binary");
         Ok(match candidate.kind {
-            Kind::Weir => Server::Weir(Weir::start(binary, setup).await?),
+            Kind::Weir => Server::Weir(Box::new(Weir::start(binary, setup).await?)),
             Kind::Janus => Server::Janus(Janus::start(named()?, setup).await?),
             Kind::Livekit => Server::LiveKit(LiveKit::start(named()?, setup).await?),
         })
@@ -143,7 +143,7 @@ impl Server {
     pub(crate) async fn publish(&self, setup: &Setup) -> Result<Visitor> {
         Ok(match self {
             Server::Weir(weir) => Visitor::Weir(weir.publish(setup).await?),
-            Server::Janus(janus) => Visitor::Janus(janus.publish(setup).await?),
+            Server::Janus(janus) => Visitor::Janus(Box::new(janus.publish(setup).await?)),
             Server::LiveKit(livekit) => Visitor::LiveKit(livekit.publish(setup).await?),
         })
     }
@@ -151,7 +151,7 @@ impl Server {
     pub(crate) async fn subscribe(&self, setup: &Setup, index: usize) -> Result<Visitor> {
         Ok(match self {
             Server::Weir(weir) => Visitor::Weir(weir.subscribe(index).await?),
-            Server::Janus(janus) => Visitor::Janus(janus.subscribe(setup, index).await?),
+            Server::Janus(janus) => Visitor::Janus(Box::new(janus.subscribe(setup, index).await?)),
             Server::LiveKit(livekit) => Visitor::LiveKit(livekit.subscribe(setup, index).await?),
         })
     }
@@ -168,7 +168,7 @@ impl Server {
 /// A participant that is there.
 pub(crate) enum Visitor {
     Weir(Participant),
-    Janus(janus::Call),
+    Janus(Box<janus::Call>),
     LiveKit(livekit::Call),
 }
 

@@ -5,10 +5,15 @@
 
 use std::path::PathBuf;
 use std::process::{Command, Output};
+use std::sync::{Mutex, PoisonError};
 
 use serde_json::Value;
 
+/// All servers would have the same core.
+static CORE: Mutex<()> = Mutex::new(());
+
 fn run(name: &str, arguments: &[&str]) -> (Output, Option<Value>, String) {
+    let _alone = CORE.lock().unwrap_or_else(PoisonError::into_inner);
     let file = |extension: &str| {
         let name = format!("weir-peers-{}-{name}.{extension}", std::process::id());
         std::env::temp_dir().join(name)
@@ -38,7 +43,8 @@ fn has_janus() -> bool {
     std::env::split_paths(&path).any(|folder| folder.join("janus").is_file())
 }
 
-fn check(server: &Value) {
+/// Whether the generator kept up; how much arrived and when means nothing otherwise, and the run says so.
+fn check(server: &Value) -> bool {
     let name = &server["server"];
     let round = &server["rounds"][0];
     assert_eq!(round["failure"], Value::Null, "{name}");
@@ -47,27 +53,35 @@ fn check(server: &Value) {
         let value = figures[key].as_f64();
         value.unwrap_or_else(|| panic!("{name}: {key} in {figures}"))
     };
-    let (packets, published) = (number("packets"), number("published"));
-    assert!(
-        published / number("seconds") > 100.0,
-        "{name}: a camera and a microphone: {published}"
-    );
-    let times = packets / published;
-    assert!(
-        (2.5..3.5).contains(&times),
-        "{name}: forwarded {times} times to three"
-    );
-    for key in ["ns_per_packet", "core", "kib_per_participant"] {
+    for key in ["packets", "published", "ns_per_packet", "core"] {
         assert!(number(key) > 0.0, "{name}: {key}");
     }
+    let delay = |key: &str, of: &str| figures[key][of].as_f64().expect("a delay");
     for key in ["frame_delay_ms", "sound_delay_ms"] {
-        let delay = |of: &str| figures[key][of].as_f64().expect("a delay");
-        assert!(
-            delay("p50") > 0.0 && delay("p50") <= delay("p99"),
-            "{name}: {key}"
-        );
-        assert!(delay("p50") < 1000.0, "{name}: {key}");
+        let (p50, p99) = (delay(key, "p50"), delay(key, "p99"));
+        assert!(p50 > 0.0 && p50 <= p99, "{name}: {key}");
     }
+    let kept_up = figures["generator"] == serde_json::json!([]);
+    if kept_up {
+        let (packets, published) = (number("packets"), number("published"));
+        let a_second = published / number("seconds");
+        assert!(
+            a_second > 150.0,
+            "{name}: camera and microphone: {a_second}"
+        );
+        let times = packets / published;
+        assert!(
+            (2.5..3.5).contains(&times),
+            "{name}: sent {times} times to three"
+        );
+        assert!(delay("sound_delay_ms", "p50") < 500.0, "{name}: {figures}");
+    } else {
+        eprintln!(
+            "{name}: this machine was too slow: {}",
+            figures["generator"]
+        );
+    }
+    kept_up
 }
 
 #[test]
@@ -85,10 +99,13 @@ fn weir_and_janus_carry_the_same_load() {
         names.starts_with(&[Some("weir"), Some("janus")]),
         "{names:?}"
     );
-    servers.iter().for_each(check);
+    let kept_up = servers.iter().filter(|server| check(server)).count() == servers.len();
     let broken = &servers[0]["rounds"][0]["figures"]["violations"];
-    assert_eq!(broken, &serde_json::json!({}), "rules that Weir broke");
-    assert_eq!(output.status.code(), Some(0), "{said}");
+    if kept_up {
+        assert_eq!(broken, &serde_json::json!({}), "rules that Weir broke");
+    }
+    let code = if kept_up { 0 } else { 1 };
+    assert_eq!(output.status.code(), Some(code), "{said}");
     for text in [" Weir 0.", " Janus 1.", "ns/packet"] {
         assert!(markdown.contains(text), "{text} in {markdown}");
     }
