@@ -178,7 +178,7 @@ fn what_a_participant_says_means_the_same_in_both_dialects() {
             .iter()
             .map(|text| value(text))
             .collect();
-        assert_eq!(said, [late.clone()]);
+        assert_eq!(said, std::slice::from_ref(&late));
         assert_eq!(FromClient::parse(&late.to_string()), Ok(meaning.clone()));
 
         let texts = meaning.to_texts(Dialect::Early);

@@ -50,7 +50,7 @@ pub struct Assembler {
     waiting: bool,
     /// Frames that could not be used.
     pub broken: u64,
-    /// Frames that a keyframe cut off, see [`cut_off`](Self::cut_off).
+    /// Frames that a keyframe cut off before their last packet was sent.
     pub cut: u64,
     /// The numbers behind them, until somebody takes them.
     unused: Vec<u64>,

@@ -226,11 +226,12 @@ impl Media {
     pub(crate) fn fill(&mut self, report: &mut Report, since: Instant, now: Instant) {
         let receiver = &self.receiver;
         let ms = |at: Instant| at.saturating_duration_since(since).as_secs_f64() * 1000.0;
-        report.counted_at_ms = ms(now);
+        let counted_at_ms = ms(now);
         let latencies = &mut report.latencies;
         latencies.first_packet_ms = receiver.first_packet_at().map(ms);
         latencies.first_frame_ms = receiver.first_frame_at().map(ms);
         latencies.first_picture_ms = receiver.first_picture_at().map(ms);
+        report.counted_at_ms = counted_at_ms;
         report.first_frame_after_ms = latencies.first_picture_ms.map(|ms| ms as u64);
         report.connected = true;
         report.sent = self.publisher.sent();
