@@ -158,9 +158,7 @@ impl Assembler {
     /// Whether nothing has been assembled yet, and this, the first packet that is there, is not the beginning of a frame.
     fn may_begin_earlier(&self, part: &Part) -> bool {
         let is_within = |part: &Part| {
-            Descriptor::parse(&part.payload).is_ok_and(|(descriptor, _)| {
-                !(descriptor.start_of_partition && descriptor.partition == 0)
-            })
+            Descriptor::parse(&part.payload).is_ok_and(|(descriptor, _)| !descriptor.begins_frame())
         };
         !self.started && self.current.is_none() && !self.loss && is_within(part)
     }
@@ -175,9 +173,8 @@ impl Assembler {
     /// that decoders see a loss and not one frame of two (media.md); nothing is missing that a viewer would need.
     fn cut_off(&self, number: u64) -> bool {
         let begins_keyframe = |part: &Part| {
-            Descriptor::parse(&part.payload).is_ok_and(|(descriptor, data)| {
-                descriptor.start_of_partition && descriptor.partition == 0 && is_keyframe(data)
-            })
+            Descriptor::parse(&part.payload)
+                .is_ok_and(|(descriptor, data)| descriptor.begins_frame() && is_keyframe(data))
         };
         self.current.is_some()
             && self.next.is_some_and(|next| next + 1 == number)
@@ -202,7 +199,7 @@ impl Assembler {
             self.broken += 1;
             return None;
         };
-        let first = descriptor.start_of_partition && descriptor.partition == 0;
+        let first = descriptor.begins_frame();
         if first
             || self
                 .current

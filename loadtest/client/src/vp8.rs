@@ -36,6 +36,11 @@ pub struct PictureId {
 pub struct Truncated;
 
 impl Descriptor {
+    /// Whether it is in front of a frame's first bytes (RFC 7741 §4.2: the start of partition 0).
+    pub fn begins_frame(&self) -> bool {
+        self.start_of_partition && self.partition == 0
+    }
+
     /// Reads the descriptor at the start of `payload`; gives it and the bytes after it.
     pub fn parse(payload: &[u8]) -> Result<(Descriptor, &[u8]), Truncated> {
         let mut rest = payload;

@@ -202,7 +202,7 @@ fn starts(packet: &Packet) -> Option<bool> {
         return None;
     }
     let (descriptor, frame) = Descriptor::parse(&packet.payload).ok()?;
-    (descriptor.start_of_partition && descriptor.partition == 0).then(|| is_keyframe(frame))
+    descriptor.begins_frame().then(|| is_keyframe(frame))
 }
 
 fn numbered(number: u16, rest: &[u8]) -> Bytes {

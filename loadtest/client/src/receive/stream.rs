@@ -712,7 +712,7 @@ pub(crate) fn frames_off(number: u16, before: u16, ticks: u32) -> i64 {
 /// The first bytes of a frame, if the packet has them.
 fn first_bytes(packet: &Packet) -> Option<&[u8]> {
     let (descriptor, rest) = Descriptor::parse(&packet.payload).ok()?;
-    (descriptor.start_of_partition && descriptor.partition == 0).then_some(rest)
+    descriptor.begins_frame().then_some(rest)
 }
 
 fn is_recent(at: Instant, now: Instant) -> bool {
