@@ -10,6 +10,7 @@ use crate::engine::{self, Media};
 use crate::fault::Fault;
 use crate::machine;
 use crate::network::Network;
+use crate::program;
 use crate::report::assemble::{self, Known};
 use crate::report::{Conditions, RunReport, html};
 use crate::site::Site;
@@ -33,8 +34,9 @@ pub async fn run(
     let embedded = options.site.remote.is_none();
     machine::check_files(&plan, embedded)?;
     machine::check_memory(&plan)?;
-    check_writable(options.json.as_deref())?;
-    check_writable(options.html.as_deref())?;
+    for path in [&options.json, &options.html].into_iter().flatten() {
+        program::check_writable(path).map_err(|error| file(path, &error))?;
+    }
     tokio::pin!(stop);
     let tell = |step: &str| progress(step);
     let mut site = tokio::select! {
@@ -107,16 +109,6 @@ pub fn write(options: &Options, report: &RunReport) -> Result<(), Fault> {
         std::fs::write(path, page).map_err(|error| file(path, &error))?;
     }
     Ok(())
-}
-
-/// A report that cannot be written is noticed before the run and not after it.
-fn check_writable(path: Option<&Path>) -> Result<(), Fault> {
-    let Some(path) = path else { return Ok(()) };
-    let opened = std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(path);
-    opened.map(drop).map_err(|error| file(path, &error))
 }
 
 fn file(path: &Path, cause: &dyn std::fmt::Display) -> Fault {

@@ -39,6 +39,15 @@ pub fn block_on<T>(work: impl Future<Output = T>) -> Result<T, String> {
     Ok(runtime.block_on(work))
 }
 
+/// Whether a file that is to be written at the end of a run can be: that is noticed before the run and not after it.
+///
+/// # Errors
+/// Those of the system.
+pub fn check_writable(path: &Path) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.create(true).append(true).open(path).map(drop)
+}
+
 /// Does what the binary `weir` does, in this one; `program` is the name under which errors are told.
 pub fn be_the_focus(program: &str, path: &Path) -> ExitCode {
     let fault = |text: String| {

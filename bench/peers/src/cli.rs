@@ -120,7 +120,7 @@ fn compare(arguments: &Arguments) -> Result<Report> {
         arguments.candidates(&std::env::var_os("PATH").unwrap_or_default())?;
     skipped.iter().for_each(|line| eprintln!("{line}"));
     for path in [&arguments.json, &arguments.markdown].into_iter().flatten() {
-        check_writable(path)?;
+        program::check_writable(path).with_context(|| path.display().to_string())?;
     }
     machine::allow_files(FILES_EACH * (usize::from(arguments.subscribers) + 1))?;
     let (network, why) = Network::open(arguments.network)?;
@@ -261,15 +261,6 @@ fn version_in(text: &str) -> Option<String> {
         parts.len() == 3 && parts.iter().all(|part| !part.is_empty())
     };
     words.find(is_version).map(str::to_owned)
-}
-
-/// A file that cannot be written is noticed before the run and not after it.
-fn check_writable(path: &Path) -> Result<()> {
-    let opened = std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(path);
-    opened.map(drop).with_context(|| path.display().to_string())
 }
 
 impl Arguments {
