@@ -26,7 +26,7 @@ use crate::pictures::DecodeThread;
 use crate::publish::Ssrcs;
 use crate::receive::{Inspection, Owner, Receiver};
 use crate::report::{Latencies, Latest, Report};
-use crate::sdp::{Local, Remote, Terms};
+use crate::sdp::{Local, Remote};
 
 /// Who attends, and what it does there.
 #[derive(Debug, Clone)]
@@ -65,23 +65,13 @@ impl Invited {
     pub async fn new(guest: Guest, server: IpAddr) -> Result<Invited, PeerError> {
         let since = Instant::now();
         let peer = Peer::towards(Some(server), None).await?;
-        let (ufrag, pwd) = peer.credentials();
         let publish = guest.publish;
-        let local = Local {
-            ufrag: ufrag.to_owned(),
-            pwd: pwd.to_owned(),
-            fingerprint: peer.fingerprint(),
-            session_id: u64::from(rand::random::<u32>()),
-            stream_id: crate::random_id(36),
-            audio_track: publish.audio.then(|| crate::random_id(36)),
-            video_track: publish.video.map(|_| crate::random_id(36)),
-            terms: Terms {
-                rids: guest.rids.clone(),
-                // Who does not see all packets cannot report on them.
-                transport_cc: guest.checks != Checks::Light,
-                rtx: true,
-            },
-        };
+        let local = peer.describe(
+            crate::random_id(36),
+            publish.audio.then(|| crate::random_id(36)),
+            publish.video.map(|_| crate::random_id(36)),
+            media::terms(guest.checks, guest.rids.clone()),
+        );
         Ok(Invited {
             guest,
             peer,

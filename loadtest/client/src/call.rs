@@ -11,12 +11,12 @@ use crate::channel::{self, Dialect, FromFocus, Metadata};
 use crate::encryption;
 use crate::matrix::ToDevice;
 use crate::media::{self, EVENTS_AT_ONCE, Media, Said};
-use crate::participant::{Checks, Command, Life, Wishes};
+use crate::participant::{Command, Life, Wishes};
 use crate::peer::{Event, Link, Peer};
 use crate::publish::{Publisher, Ssrcs};
 use crate::receive::{Inspection, Owner, Receiver};
 use crate::report::{Kind, Latencies, Report};
-use crate::sdp::{Local, Remote, RemoteMedia, Terms};
+use crate::sdp::{Local, Remote, RemoteMedia};
 
 /// How a call ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,22 +107,13 @@ impl Times {
 }
 
 fn local_description(life: &Life, peer: &Peer) -> Local {
-    let (ufrag, pwd) = peer.credentials();
     let publish = life.config.publish;
-    Local {
-        ufrag: ufrag.to_owned(),
-        pwd: pwd.to_owned(),
-        fingerprint: peer.fingerprint(),
-        session_id: u64::from(rand::random::<u32>()),
-        stream_id: life.stream_id.clone(),
-        audio_track: publish.audio.then(|| life.audio_track.clone()),
-        video_track: publish.video.map(|_| life.video_track.clone()),
-        terms: Terms {
-            rids: life.rids(),
-            transport_cc: life.config.checks != Checks::Light,
-            rtx: true,
-        },
-    }
+    peer.describe(
+        life.stream_id.clone(),
+        publish.audio.then(|| life.audio_track.clone()),
+        publish.video.map(|_| life.video_track.clone()),
+        media::terms(life.config.checks, life.rids()),
+    )
 }
 
 fn publisher(life: &mut Life, answer: &Remote, ssrcs: Ssrcs) -> Publisher {

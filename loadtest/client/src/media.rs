@@ -11,7 +11,7 @@ use crate::peer::{Event, Link};
 use crate::publish::{Publisher, SendParameters, Ssrcs};
 use crate::receive::{Owner, Receiver};
 use crate::report::{Kind, Report};
-use crate::sdp::Remote;
+use crate::sdp::{Remote, Terms};
 
 /// NACKs and picture loss indications are looked at this often by who sees all packets.
 const FEEDBACK_EVERY: Duration = Duration::from_millis(20);
@@ -226,12 +226,11 @@ impl Media {
     pub(crate) fn fill(&mut self, report: &mut Report, since: Instant, now: Instant) {
         let receiver = &self.receiver;
         let ms = |at: Instant| at.saturating_duration_since(since).as_secs_f64() * 1000.0;
-        let counted_at_ms = ms(now);
         let latencies = &mut report.latencies;
         latencies.first_packet_ms = receiver.first_packet_at().map(ms);
         latencies.first_frame_ms = receiver.first_frame_at().map(ms);
         latencies.first_picture_ms = receiver.first_picture_at().map(ms);
-        report.counted_at_ms = counted_at_ms;
+        report.counted_at_ms = ms(now);
         report.first_frame_after_ms = latencies.first_picture_ms.map(|ms| ms as u64);
         report.connected = true;
         report.sent = self.publisher.sent();
@@ -245,6 +244,16 @@ impl Media {
         report.receiver_reports += counts.receiver_reports;
         report.sender_reports += counts.sender_reports;
         report.errors.append(&mut self.errors);
+    }
+}
+
+/// What is negotiated besides the tracks.
+pub(crate) fn terms(checks: Checks, rids: Vec<String>) -> Terms {
+    Terms {
+        rids,
+        // Who does not see all packets cannot report on them.
+        transport_cc: checks != Checks::Light,
+        rtx: true,
     }
 }
 

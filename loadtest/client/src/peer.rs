@@ -34,7 +34,7 @@ use crate::link::{Arrivals, DtlsPipe, IceConn, Up};
 use crate::net::{self, Socket};
 use crate::participant::Detour;
 use crate::receive::Feedback;
-use crate::sdp::Remote;
+use crate::sdp::{Local, Remote, Terms};
 
 /// A transport that is being set up. Clones are the same one.
 #[derive(Clone)]
@@ -135,6 +135,27 @@ impl Peer {
     /// SHA-256 of the own certificate, as in `a=fingerprint`. All transports of a process have the same one.
     pub fn fingerprint(&self) -> String {
         self.0.fingerprint.clone()
+    }
+
+    /// The own description, with what is published in it: stream id and track ids (MSC3077), `None` for what is not.
+    pub fn describe(
+        &self,
+        stream_id: String,
+        audio_track: Option<String>,
+        video_track: Option<String>,
+        terms: Terms,
+    ) -> Local {
+        let (ufrag, pwd) = self.credentials();
+        Local {
+            ufrag: ufrag.to_owned(),
+            pwd: pwd.to_owned(),
+            fingerprint: self.fingerprint(),
+            session_id: u64::from(rand::random::<u32>()),
+            stream_id,
+            audio_track,
+            video_track,
+            terms,
+        }
     }
 
     /// Own candidates, without `candidate:`.

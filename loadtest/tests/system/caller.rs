@@ -43,20 +43,12 @@ impl Caller {
         let device = Device::login(&url, user, PASSWORD).await.unwrap();
         let to_device = device.start_sync().await.unwrap();
         let peer = Peer::new().await.unwrap();
-        let (ufrag, pwd) = peer.credentials();
-        let local = Local {
-            ufrag: ufrag.into(),
-            pwd: pwd.into(),
-            fingerprint: peer.fingerprint(),
-            session_id: 1,
-            stream_id: random_id(12),
-            audio_track: Some(random_id(12)),
-            video_track: Some(random_id(12)),
-            terms: Terms {
-                rtx: false,
-                ..Terms::default()
-            },
+        let terms = Terms {
+            rtx: false,
+            ..Terms::default()
         };
+        let track = || Some(random_id(12));
+        let local = peer.describe(random_id(12), track(), track(), terms);
         Caller {
             device,
             to_device,
