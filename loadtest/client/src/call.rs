@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use crate::alive::Alive;
 use crate::channel::{self, Dialect, FromFocus, Metadata};
-use crate::encryption;
+use crate::encryption::MediaKeys;
 use crate::matrix::ToDevice;
 use crate::media::{self, EVENTS_AT_ONCE, Media, Said};
 use crate::participant::{Command, Life, Wishes};
@@ -119,7 +119,7 @@ fn local_description(life: &Life, peer: &Peer) -> Local {
 fn publisher(life: &mut Life, answer: &Remote, ssrcs: Ssrcs) -> Publisher {
     let (clips, publish) = (life.config.clips.clone(), life.config.publish);
     let mut publisher = media::publisher(&mut life.rng, clips, publish, answer, ssrcs);
-    if let Some(keys) = &life.media {
+    if let Some(keys) = &life.keys {
         publisher.encrypt_with(keys.clone());
     }
     if publish.video.is_some() || publish.audio {
@@ -306,7 +306,7 @@ impl Call {
         let (checks, tamper) = (config.checks, config.tamper.clone());
         let receiver = receiver
             .inspecting(inspection)
-            .decrypting(life.media.clone());
+            .decrypting(life.keys.clone());
         let phase = media::phase(&mut life.rng);
         let publisher = publisher(life, answer, ssrcs);
         let media = Media::new(link, publisher, receiver, checks, phase).tampering(tamper);
@@ -501,7 +501,7 @@ impl Call {
     fn snapshot(&mut self, life: &Life, now: Instant) {
         let since = self.times.invited_at;
         self.media.fill(&mut self.report, since, now);
-        self.report.encryption = life.media.as_ref().map(encryption::Media::report);
+        self.report.encryption = life.keys.as_ref().map(MediaKeys::report);
         life.publish(&self.report);
     }
 }

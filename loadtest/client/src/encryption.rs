@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! room state ─► members ─┐
-//! m.room.encrypted ─► olm ┴► exchange ─► Media ◄── publish: encrypts whole frames before they are cut into packets
-//!                            (HTTP)            ◄── receive: decrypts whole frames, and sound packets
+//! m.room.encrypted ─► olm ┴► exchange ─► MediaKeys ◄── publish: encrypts whole frames before they are cut into packets
+//!                            (HTTP)                ◄── receive: decrypts whole frames, and sound packets
 //! ```
 //! `docs/encryption.md` in the repository says how it works and what a focus sees.
 
@@ -27,7 +27,7 @@ use crate::report::{EncryptionReport, Kind};
 
 /// A participant's keys, shared by whatever encrypts, decrypts, and exchanges them. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Media(Arc<Mutex<Keys>>);
+pub struct MediaKeys(Arc<Mutex<Keys>>);
 
 #[derive(Debug)]
 struct Keys {
@@ -35,11 +35,11 @@ struct Keys {
     receiver: Receiver,
 }
 
-impl Media {
-    fn new(conference: Conference) -> Media {
+impl MediaKeys {
+    fn new(conference: Conference) -> MediaKeys {
         // Keys are no part of what follows from a participant's seed.
         let rng = StdRng::from_os_rng();
-        Media(Arc::new(Mutex::new(Keys {
+        MediaKeys(Arc::new(Mutex::new(Keys {
             sender: Sender::new(conference.clone(), Suite::default(), rng),
             receiver: Receiver::new(conference),
         })))
@@ -92,15 +92,15 @@ pub(crate) mod tests {
 
     use super::*;
 
-    pub(crate) fn media() -> Media {
-        Media::new(Conference {
+    pub(crate) fn media_keys() -> MediaKeys {
+        MediaKeys::new(Conference {
             room_id: "!room:x".into(),
             call_id: "call".into(),
         })
     }
 
     /// Lets `to` have the key of `from`, which is taken for that of `@a:x`, device `A`.
-    pub(crate) fn share(from: &Media, to: &Media) {
+    pub(crate) fn share(from: &MediaKeys, to: &MediaKeys) {
         let (a, b) = (
             ParticipantId::new("@a:x", "A"),
             ParticipantId::new("@b:x", "B"),
@@ -115,7 +115,7 @@ pub(crate) mod tests {
 
     #[test]
     fn of_a_picture_the_first_byte_stays_readable_and_of_sound_nothing() {
-        let (a, b) = (media(), media());
+        let (a, b) = (media_keys(), media_keys());
         share(&a, &b);
         let from = ParticipantId::new("@a:x", "A");
         for (kind, readable) in [(Kind::Video, 1), (Kind::Audio, 0)] {

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::call::{self, End};
 use crate::channel::{self, Dialect, Metadata};
 use crate::clips::Clips;
-use crate::encryption::{self, Media};
+use crate::encryption::{self, MediaKeys};
 use crate::health::Counted;
 use crate::matrix::{Device, MatrixError, ToDevice};
 use crate::pictures::DecodeThread;
@@ -341,7 +341,7 @@ impl Participant {
         let began = Instant::now();
         let device = Device::login(&config.homeserver, &config.user, &config.password).await?;
         device.join_room(&config.room_id).await?;
-        let (to_device, media) = listen(&device, &config).await?;
+        let (to_device, keys) = listen(&device, &config).await?;
         let session_id = crate::random_id(10);
         let focus = (
             config.focus.user_id.as_str(),
@@ -377,7 +377,7 @@ impl Participant {
             commands: receiver,
             report: report.clone(),
             decoder: DecodeThread::shared(),
-            media,
+            keys,
             left: None,
             _counted: Counted::new(),
         };
@@ -429,7 +429,7 @@ impl Participant {
 async fn listen(
     device: &Device,
     config: &JoinConfig,
-) -> Result<(mpsc::Receiver<ToDevice>, Option<Media>), MatrixError> {
+) -> Result<(mpsc::Receiver<ToDevice>, Option<MediaKeys>), MatrixError> {
     match config.encryption {
         Encryption::None => Ok((device.start_sync().await?, None)),
         Encryption::Sframe => {
@@ -439,8 +439,8 @@ async fn listen(
                 room_id: config.room_id.clone(),
                 call_id: config.conf_id.clone(),
             };
-            let media = encryption::start(device, conference, news).await?;
-            Ok((to_device, Some(media)))
+            let keys = encryption::start(device, conference, news).await?;
+            Ok((to_device, Some(keys)))
         }
     }
 }
@@ -494,7 +494,7 @@ pub(crate) struct Life {
     pub(crate) decoder: DecodeThread,
     pub(crate) rng: StdRng,
     /// If media is encrypted.
-    pub(crate) media: Option<Media>,
+    pub(crate) keys: Option<MediaKeys>,
     report: Latest,
     left: Option<oneshot::Sender<()>>,
     _counted: Counted,

@@ -11,7 +11,7 @@ use rtp::header::Header;
 use rtp::packet::Packet;
 
 use crate::clips::{CLIP_FRAMES, Clips, Layer, is_keyframe};
-use crate::encryption::Media;
+use crate::encryption::MediaKeys;
 use crate::health::{HEALTH, Late};
 use crate::histogram::Histogram;
 use crate::participant::{Camera, LayerRate};
@@ -75,7 +75,7 @@ pub struct Publisher {
     ready: VecDeque<Packet>,
     start: Instant,
     announced: Option<Announced>,
-    media: Option<Media>,
+    keys: Option<MediaKeys>,
 }
 
 impl Publisher {
@@ -132,7 +132,7 @@ impl Publisher {
             ready: VecDeque::new(),
             start: now,
             announced: None,
-            media: None,
+            keys: None,
         }
     }
 
@@ -143,8 +143,8 @@ impl Publisher {
     }
 
     /// Encrypts every frame from here on, before it is cut into packets.
-    pub fn encrypt_with(&mut self, media: Media) {
-        self.media = Some(media);
+    pub fn encrypt_with(&mut self, keys: MediaKeys) {
+        self.keys = Some(keys);
     }
 
     /// The next packet that is due, until `None`.
@@ -152,7 +152,7 @@ impl Publisher {
         if self.ready.is_empty() {
             if let Some(audio) = self.audio.as_mut().filter(|audio| audio.due <= now) {
                 let planned = planned(self.start, audio.packet, 50);
-                if audio.emit(self.media.as_ref(), &mut self.ready) {
+                if audio.emit(self.keys.as_ref(), &mut self.ready) {
                     let late = now.saturating_duration_since(planned);
                     HEALTH.late(Late::Send, late);
                     audio.stream.report.late.record(late);
@@ -161,7 +161,7 @@ impl Publisher {
             }
             if let Some(video) = self.video.as_mut().filter(|video| video.due <= now) {
                 let planned = planned(self.start, video.frame, 30);
-                if video.emit(self.media.as_ref(), &mut self.ready) {
+                if video.emit(self.keys.as_ref(), &mut self.ready) {
                     let late = now.saturating_duration_since(planned);
                     HEALTH.late(Late::Send, late);
                     let layers = video.layers.iter_mut();
@@ -328,7 +328,7 @@ struct LayerSender {
 
 impl Video {
     /// False if nothing was due because it is muted.
-    fn emit(&mut self, media: Option<&Media>, ready: &mut VecDeque<Packet>) -> bool {
+    fn emit(&mut self, keys: Option<&MediaKeys>, ready: &mut VecDeque<Packet>) -> bool {
         let number = (self.frame % u64::from(CLIP_FRAMES)) as usize;
         let timestamp = self
             .timestamp_base
@@ -342,7 +342,7 @@ impl Video {
                 continue;
             };
             let frame = sender.filled(frame);
-            let Some(frame) = encrypted(media, Kind::Video, frame) else {
+            let Some(frame) = encrypted(keys, Kind::Video, frame) else {
                 continue;
             };
             let payloads = sender.payloader.packetize(&frame);
@@ -420,7 +420,7 @@ struct Audio {
 
 impl Audio {
     /// False if nothing was due because it is muted.
-    fn emit(&mut self, media: Option<&Media>, ready: &mut VecDeque<Packet>) -> bool {
+    fn emit(&mut self, keys: Option<&MediaKeys>, ready: &mut VecDeque<Packet>) -> bool {
         let index = (self.packet % self.clips.audio.len() as u64) as usize;
         let timestamp = self
             .timestamp_base
@@ -430,7 +430,7 @@ impl Audio {
             return false;
         }
         let clip = &self.clips.audio[index];
-        let Some(payload) = encrypted(media, Kind::Audio, clip.payload.clone()) else {
+        let Some(payload) = encrypted(keys, Kind::Audio, clip.payload.clone()) else {
             return false;
         };
         let mut header = self.stream.header(&self.parameters, timestamp);
@@ -516,9 +516,9 @@ impl Stream {
 }
 
 /// The frame as it goes out; `None` when it cannot be encrypted any more.
-fn encrypted(media: Option<&Media>, kind: Kind, frame: Bytes) -> Option<Bytes> {
-    match media {
-        Some(media) => media.encrypt(kind, &frame),
+fn encrypted(keys: Option<&MediaKeys>, kind: Kind, frame: Bytes) -> Option<Bytes> {
+    match keys {
+        Some(keys) => keys.encrypt(kind, &frame),
         None => Some(frame),
     }
 }

@@ -16,7 +16,7 @@ use rtp::packet::Packet;
 
 use crate::checks::Allowed;
 use crate::clips::Clips;
-use crate::encryption::Media;
+use crate::encryption::MediaKeys;
 use crate::participant::{Decode, TransportFeedback};
 use crate::pictures::DecodeThread;
 use crate::report::{Kind, StreamReport};
@@ -105,7 +105,7 @@ impl Receiver {
                 decoder,
                 clips,
                 decode,
-                media: None,
+                keys: None,
             },
             arrivals: TransportArrivals::new(own_ssrc, now),
             feedback: TransportFeedback::None,
@@ -125,8 +125,8 @@ impl Receiver {
     }
 
     /// Decrypts what it gets, if others encrypt it.
-    pub fn decrypting(mut self, media: Option<Media>) -> Receiver {
-        self.environment.media = media;
+    pub fn decrypting(mut self, keys: Option<MediaKeys>) -> Receiver {
+        self.environment.keys = keys;
         self
     }
 
@@ -391,7 +391,7 @@ fn allowed(media: &RemoteMedia, kind: Kind) -> Allowed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::encryption::tests::{media, share};
+    use crate::encryption::tests::{media_keys, share};
     use crate::publish::{Publisher, SendParameters, Ssrcs};
     use crate::sdp::ExtensionIds;
 
@@ -409,11 +409,11 @@ mod tests {
 
     /// The same with the publisher's and the receiver's keys.
     fn forward_encrypted(
-        media: Option<(Media, Media)>,
+        keys: Option<(MediaKeys, MediaKeys)>,
         seconds: u64,
         mut change: impl FnMut(&mut Packet) -> bool,
     ) -> (Vec<StreamReport>, Vec<Feedback>) {
-        let (of_publisher, of_receiver) = media.unzip();
+        let (of_publisher, of_receiver) = keys.unzip();
         let start = Instant::now();
         let parameters = |payload_type| {
             let extensions = ExtensionIds::default();
@@ -437,8 +437,8 @@ mod tests {
         let receiver = Receiver::new(DecodeThread::start(), Clips::committed(), 9, start);
         let mut receiver = receiver.decrypting(of_receiver);
         receiver.apply(&Remote::parse(OFFER).unwrap());
-        if let Some(media) = of_publisher {
-            publisher.encrypt_with(media);
+        if let Some(keys) = of_publisher {
+            publisher.encrypt_with(keys);
             receiver.set_owners(|_, _| {
                 Some(Owner {
                     user_id: "@a:x".into(),
@@ -490,7 +490,7 @@ mod tests {
 
     #[test]
     fn encrypted_streams_are_decoded_like_clear_ones_and_only_with_their_key() {
-        let (a, b, stranger) = (media(), media(), media());
+        let (a, b, stranger) = (media_keys(), media_keys(), media_keys());
         share(&a, &b);
         let with_key = Some((a.clone(), b));
         let (report, _) = forward_encrypted(with_key, 3, |packet| {
@@ -530,7 +530,7 @@ mod tests {
 
     #[test]
     fn a_frame_with_another_key_than_its_senders_is_a_broken_rule() {
-        let (a, b, mallory) = (media(), media(), media());
+        let (a, b, mallory) = (media_keys(), media_keys(), media_keys());
         share(&a, &b);
         let (report, _) = forward_encrypted(Some((mallory, b)), 1, |_| true);
         for stream in report {
@@ -541,7 +541,7 @@ mod tests {
 
     #[test]
     fn whoever_gets_the_key_in_the_middle_asks_for_a_keyframe() {
-        let (a, b) = (media(), media());
+        let (a, b) = (media_keys(), media_keys());
         let keys = (a.clone(), b.clone());
         let mut count = 0;
         let (report, feedback) = forward_encrypted(Some(keys), 1, |_| {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use weir_sframe::{Conference, ParticipantId, RoomKey, RoomKeyReceived};
 
-use super::Media;
+use super::MediaKeys;
 use super::members::Members;
 use super::olm::{Decrypted, DeviceKeys, OlmDevice};
 use crate::matrix::{Device, MatrixError, News, ToDevice};
@@ -23,33 +23,33 @@ pub(crate) async fn start(
     device: &Device,
     conference: Conference,
     news: mpsc::Receiver<News>,
-) -> Result<Media, MatrixError> {
+) -> Result<MediaKeys, MatrixError> {
     let own = ParticipantId::new(device.user_id(), device.device_id());
     let mut olm = OlmDevice::new(own.clone());
     device
         .call(Method::POST, "keys/upload", Some(&olm.upload()))
         .await?;
     let members = Members::new(&conference.call_id);
-    let media = Media::new(conference);
+    let media_keys = MediaKeys::new(conference);
     let exchange = Exchange {
         device: device.clone(),
         own,
         olm,
-        media: media.clone(),
+        media_keys: media_keys.clone(),
         members,
         present: BTreeSet::new(),
         known: BTreeMap::new(),
         answers: Vec::new(),
     };
     tokio::spawn(exchange.run(news));
-    Ok(media)
+    Ok(media_keys)
 }
 
 struct Exchange {
     device: Device,
     own: ParticipantId,
     olm: OlmDevice,
-    media: Media,
+    media_keys: MediaKeys,
     members: Members,
     /// The others in the call; nobody before this device is in it itself.
     present: BTreeSet<ParticipantId>,
@@ -118,14 +118,14 @@ impl Exchange {
         }
         if present != self.present {
             let gone: Vec<_> = self.present.difference(&present).cloned().collect();
-            self.media.with(|keys| {
+            self.media_keys.with(|keys| {
                 gone.iter().for_each(|gone| keys.receiver.forget(gone));
                 keys.sender.set_members(present.clone(), now);
             });
             self.known.retain(|id, _| present.contains(id));
             self.present = present;
         }
-        let due = self.media.with(|keys| {
+        let due = self.media_keys.with(|keys| {
             keys.sender.handle_timeout(now);
             keys.sender.poll_timeout()
         });
@@ -152,7 +152,7 @@ impl Exchange {
             RoomKey::EVENT_TYPE => self.handle_key(from, decrypted.content),
             RoomKeyReceived::EVENT_TYPE => {
                 if let Ok(received) = serde_json::from_value(decrypted.content) {
-                    self.media
+                    self.media_keys
                         .with(|keys| keys.sender.handle_received(&from, &received));
                 }
             }
@@ -166,7 +166,7 @@ impl Exchange {
             return;
         };
         match self
-            .media
+            .media_keys
             .with(|keys| keys.receiver.handle_key(&from, &key))
         {
             Ok(received) => {
@@ -196,7 +196,7 @@ impl Exchange {
     async fn send_all(&mut self) {
         let now = Instant::now();
         let mut messages = std::mem::take(&mut self.answers);
-        self.media.with(|keys| {
+        self.media_keys.with(|keys| {
             let shares = std::iter::from_fn(|| keys.sender.poll_share(now));
             let share =
                 |share: weir_sframe::Share| Message::new(share.to, RoomKey::EVENT_TYPE, &share.key);

@@ -19,7 +19,7 @@ use super::{Feedback, Owner};
 use crate::catalogue::Known;
 use crate::checks::{Allowed, Arrival, Sequence, Timeline, Violations};
 use crate::clips::{CLIP_FRAMES, Clips};
-use crate::encryption::Media;
+use crate::encryption::MediaKeys;
 use crate::frames::{Assembler, Frame};
 use crate::health::{HEALTH, Health};
 use crate::participant::{Decode, DecodedFrames};
@@ -33,7 +33,7 @@ pub(super) struct Environment {
     pub(super) decoder: DecodeThread,
     pub(super) clips: Clips,
     pub(super) decode: Decode,
-    pub(super) media: Option<Media>,
+    pub(super) keys: Option<MediaKeys>,
 }
 
 /// PLI if there is no keyframe this long after the first packet.
@@ -364,9 +364,9 @@ impl Stream {
         let header = &packet.header;
         let has_level = header.extensions.iter().any(|of| of.payload.len() == 1);
         self.audio.levels += u64::from(has_level);
-        let media = environment.media.as_ref();
-        let decrypted = media.map(|media| {
-            let decrypted = self.decrypt(media, &packet.payload, now);
+        let keys = environment.keys.as_ref();
+        let decrypted = keys.map(|keys| {
+            let decrypted = self.decrypt(keys, &packet.payload, now);
             decrypted.unwrap_or_default()
         });
         let payload = decrypted.as_deref().unwrap_or(&packet.payload);
@@ -441,8 +441,8 @@ impl Stream {
 
     fn assemble(&mut self, environment: &Environment, now: Instant) {
         while let Some(mut frame) = self.assembler.poll(&mut self.violations, now) {
-            let media = environment.media.as_ref();
-            if media.is_some_and(|media| !self.open(media, &mut frame, now)) {
+            let keys = environment.keys.as_ref();
+            if keys.is_some_and(|keys| !self.open(keys, &mut frame, now)) {
                 continue;
             }
             self.video.frames += 1;
@@ -462,8 +462,8 @@ impl Stream {
     }
 
     /// Decrypts a frame; false if it is of no use.
-    fn open(&mut self, media: &Media, frame: &mut Frame, now: Instant) -> bool {
-        let Some(data) = self.decrypt(media, &frame.data, now) else {
+    fn open(&mut self, keys: &MediaKeys, frame: &mut Frame, now: Instant) -> bool {
+        let Some(data) = self.decrypt(keys, &frame.data, now) else {
             self.locked = Locked::WithoutKey;
             return false;
         };
@@ -479,8 +479,8 @@ impl Stream {
     }
 
     /// A frame or a packet of sound as it was before its encryption.
-    fn decrypt(&mut self, media: &Media, frame: &[u8], now: Instant) -> Option<Vec<u8>> {
-        let refused = match media.decrypt(&self.sender, self.kind, frame, now) {
+    fn decrypt(&mut self, keys: &MediaKeys, frame: &[u8], now: Instant) -> Option<Vec<u8>> {
+        let refused = match keys.decrypt(&self.sender, self.kind, frame, now) {
             Ok(decrypted) => return Some(decrypted),
             Err(refused) => refused,
         };
