@@ -6,11 +6,12 @@ use clap::{Args, Parser, Subcommand};
 use weir_client::{Camera, Clips, Encryption, FocusAddress, LayerRate, TransportFeedback};
 use weir_relay::profile::Schedule;
 
+use crate::child::focus::FocusProgram;
 use crate::criteria::Criteria;
 use crate::fault::Fault;
 use crate::report::LayerSent;
 use crate::scenario::{Layout, Scenario, Settings, Speech};
-use crate::site::{Placement, Remote, SiteConfig};
+use crate::site::{Remote, SiteConfig};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -370,16 +371,18 @@ impl RunArguments {
                 "--homeserver {url}: must begin with https:// or http://"
             )));
         }
+        let program = here
+            .weir
+            .clone()
+            .map_or(FocusProgram::Own, FocusProgram::Weir);
         Ok(SiteConfig {
             remote: remote_site,
-            user_prefix: remote.user_prefix.clone(),
             password: password.unwrap_or_default(),
-            weir: here.weir.clone(),
             shards: here.shards,
             media_port: here.media_port,
             http_port: here.http_port,
             homeserver_port: here.homeserver_port,
-            placement: Placement::default(),
+            ..SiteConfig::here(&remote.user_prefix, program)
         })
     }
 }

@@ -2,7 +2,6 @@
 //! somebody's, given by address.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use reqwest::Method;
@@ -14,7 +13,7 @@ use weir_client::{
 };
 use weir_homeserver::{Homeserver, StartError};
 
-use crate::child::focus::{ChildConfig, DEVICE_ID, FocusChild};
+use crate::child::focus::{ChildConfig, DEVICE_ID, FocusChild, FocusProgram};
 use crate::child::{Place, ServerChild};
 use crate::fault::{Fault, hint};
 use crate::plan::Plan;
@@ -30,8 +29,8 @@ pub struct SiteConfig {
     pub user_prefix: String,
     /// Password of all of them.
     pub password: String,
-    /// The focus's binary, where it is started here.
-    pub weir: Option<PathBuf>,
+    /// What the focus is, where it is started here.
+    pub program: FocusProgram,
     /// Its threads that forward media; `None` leaves its own default.
     pub shards: Option<usize>,
     /// UDP port of its first shard; 0 lets the system choose.
@@ -42,6 +41,23 @@ pub struct SiteConfig {
     pub homeserver_port: u16,
     /// Addresses of what is started here.
     pub placement: Placement,
+}
+
+impl SiteConfig {
+    /// Homeserver and focus are started here, on loopback, on ports that the system chooses.
+    pub fn here(user_prefix: &str, program: FocusProgram) -> SiteConfig {
+        SiteConfig {
+            remote: None,
+            user_prefix: user_prefix.to_owned(),
+            password: String::new(),
+            program,
+            shards: None,
+            media_port: 0,
+            http_port: 0,
+            homeserver_port: 0,
+            placement: Placement::default(),
+        }
+    }
 }
 
 /// At which addresses of this machine homeserver and focus are, and where the focus runs.
@@ -203,7 +219,7 @@ impl Site {
         site.login(FOCUS_USER).await?;
         progress("starting the focus");
         let child = ChildConfig {
-            weir: config.weir.clone(),
+            program: config.program.clone(),
             homeserver: url,
             user: FOCUS_USER.into(),
             password: EMBEDDED_PASSWORD.into(),

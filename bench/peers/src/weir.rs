@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 use weir_client::{Checks, JoinConfig, Participant, Publish};
 use weir_loadtest::child::ServerChild;
+use weir_loadtest::child::focus::FocusProgram;
 use weir_loadtest::plan::{Depth, LARGE, Person, Plan};
 use weir_loadtest::site::{Placement, Site, SiteConfig};
 
@@ -16,21 +17,17 @@ pub(crate) struct Weir(Site);
 impl Weir {
     /// `binary` is the focus's; `None` starts this program again as one.
     pub(crate) async fn start(binary: Option<&Path>, setup: &Setup) -> Result<Weir> {
+        let program = binary.map(Path::to_owned);
+        let program = program.map_or(FocusProgram::Own, FocusProgram::Weir);
         let config = SiteConfig {
-            remote: None,
-            user_prefix: "peer".into(),
-            password: String::new(),
-            weir: binary.map(Path::to_owned),
             // All of it is on one core.
             shards: Some(1),
-            media_port: 0,
-            http_port: 0,
-            homeserver_port: 0,
             placement: Placement {
                 homeserver: setup.own_ip,
                 focus: setup.server_ip,
                 place: setup.place.clone(),
             },
+            ..SiteConfig::here("peer", program)
         };
         let progress = |step: &str| tracing::debug!(step, "Weir");
         let site = Site::open(&config, &plan(setup.subscribers), &progress).await?;

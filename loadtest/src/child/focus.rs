@@ -10,11 +10,23 @@ use crate::fault::Fault;
 use crate::machine;
 use crate::plan::Plan;
 
+/// Which program is the focus.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum FocusProgram {
+    /// This one started again with [`FOCUS_SUBCOMMAND`]: the same code of the same build.
+    #[default]
+    Own,
+    /// Another one that has that subcommand, for tests: their own program has not.
+    Other(PathBuf),
+    /// A binary `weir`.
+    Weir(PathBuf),
+}
+
 /// How the child is set up.
 #[derive(Debug, Clone)]
 pub struct ChildConfig {
-    /// The binary; `None` starts this program again as a focus, which is the same code of the same build.
-    pub weir: Option<PathBuf>,
+    /// What is started.
+    pub program: FocusProgram,
     /// Base address of its homeserver.
     pub homeserver: String,
     /// Local part of its account.
@@ -111,19 +123,23 @@ pub const FOCUS_SUBCOMMAND: &str = "focus";
 
 /// The binary, and what of it makes a focus: `weir` itself needs no subcommand.
 fn program(config: &ChildConfig) -> Result<(PathBuf, Option<&'static str>), Fault> {
-    match &config.weir {
-        Some(binary) if binary.is_file() => Ok((binary.clone(), None)),
-        Some(binary) => Err(Fault::NoBinary {
-            path: binary.display().to_string(),
-        }),
-        None => {
+    let (binary, subcommand) = match &config.program {
+        FocusProgram::Weir(binary) => (binary.clone(), None),
+        FocusProgram::Other(binary) => (binary.clone(), Some(FOCUS_SUBCOMMAND)),
+        FocusProgram::Own => {
             let own = std::env::current_exe().map_err(|error| Fault::FocusDidNotStart {
                 cause: format!(
                     "this program cannot find itself ({error}); name a binary with --weir"
                 ),
             })?;
-            Ok((own, Some(FOCUS_SUBCOMMAND)))
+            return Ok((own, Some(FOCUS_SUBCOMMAND)));
         }
+    };
+    match binary.is_file() {
+        true => Ok((binary, subcommand)),
+        false => Err(Fault::NoBinary {
+            path: binary.display().to_string(),
+        }),
     }
 }
 
@@ -191,7 +207,7 @@ mod tests {
     #[test]
     fn the_configuration_is_one_that_the_focus_takes() {
         let config = ChildConfig {
-            weir: None,
+            program: FocusProgram::Own,
             homeserver: "http://127.0.0.1:8008".into(),
             user: "focus".into(),
             password: "with \"quotes\" and \\".into(),
@@ -217,7 +233,7 @@ mod tests {
     #[tokio::test]
     async fn a_binary_that_is_not_there_is_named() {
         let config = ChildConfig {
-            weir: Some("/nowhere/weir".into()),
+            program: FocusProgram::Weir("/nowhere/weir".into()),
             homeserver: String::new(),
             user: String::new(),
             password: String::new(),

@@ -1,16 +1,13 @@
 //! Both dialects of the data channel in one call, through a focus that is a process of its own.
 
-use std::os::unix::fs::PermissionsExt as _;
-use std::time::{Duration, Instant};
-
 use serde_json::{Value, json};
 use weir_client::matrix::Device;
-use weir_client::{Dialect, JoinConfig, Kind, Participant, Size, StreamReport, Violation};
+use weir_client::{Dialect, JoinConfig, Kind, Participant, Size, Violation};
 use weir_loadtest::plan::{LARGE, MEDIUM, SMALL};
-use weir_loadtest::scenario::{Scenario, Settings};
-use weir_loadtest::site::{Placement, Site, SiteConfig};
+use weir_loadtest::site::Site;
 
-use super::{Scratch, run, turn};
+use super::people::{open_site, perform, stream, until, user};
+use super::{run, turn};
 
 #[test]
 fn a_mixed_call_works_like_any_other() {
@@ -36,14 +33,11 @@ fn a_mixed_call_works_like_any_other() {
 
 #[test]
 fn an_early_participant_has_the_whole_of_a_call_with_late_ones() {
-    let _turn = turn();
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    runtime.block_on(story());
+    perform(story());
 }
 
 async fn story() {
-    let scratch = Scratch::new();
-    let site = open_site(&scratch).await;
+    let site = open_site(3).await;
     let early = join(&site, 0, Dialect::Early, SMALL).await;
     let late = [
         join(&site, 1, Dialect::Late, MEDIUM).await,
@@ -141,35 +135,6 @@ async fn story() {
     site.close().await;
 }
 
-/// A focus as a child process: the load tester's program in its role as one, since this test's own has none.
-async fn open_site(scratch: &Scratch) -> Site {
-    let program = scratch.file("weir");
-    let script = format!(
-        "#!/bin/sh\nexec {} focus \"$@\"\n",
-        env!("CARGO_BIN_EXE_weir-loadtest")
-    );
-    std::fs::write(&program, script).expect("a script");
-    let executable = std::fs::Permissions::from_mode(0o700);
-    std::fs::set_permissions(&program, executable).expect("its mode");
-    let config = SiteConfig {
-        remote: None,
-        user_prefix: "load".into(),
-        password: String::new(),
-        weir: Some(program.into()),
-        shards: Some(1),
-        media_port: 0,
-        http_port: 0,
-        homeserver_port: 0,
-        placement: Placement::default(),
-    };
-    let settings = Settings {
-        participants: 3,
-        ..Scenario::Conference.defaults()
-    };
-    let site = Site::open(&config, &settings.plan(), &|_| {}).await;
-    site.expect("a homeserver, a focus, a call")
-}
-
 /// What a participant's member event says of its device.
 async fn member_device(site: &Site, participant: &Participant) -> Option<Value> {
     let reader = Device::login(&site.homeserver, "reader", &site.password).await;
@@ -192,26 +157,6 @@ async fn join(site: &Site, person: usize, dialect: Dialect, wanted: Size) -> Par
         ..site.join_config(person, 0)
     };
     Participant::join(config).await.expect("a participant")
-}
-
-fn user(participant: &Participant) -> String {
-    participant.snapshot().user_id.clone()
-}
-
-/// A participant's stream of another.
-fn stream(viewer: &Participant, sender: &Participant, kind: Kind) -> Option<StreamReport> {
-    let sender = user(sender);
-    let mut streams = viewer.report().streams.into_iter();
-    streams.find(|stream| stream.user_id == sender && stream.kind == kind)
-}
-
-async fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    const PATIENCE: Duration = Duration::from_secs(30);
-    let start = Instant::now();
-    while !holds() {
-        assert!(start.elapsed() < PATIENCE, "not in time: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }
 
 async fn until_height(viewer: &Participant, sender: &Participant, height: u16) {

@@ -2,7 +2,9 @@
 //! Needs io_uring, like the focus.
 
 mod dialects;
+mod encryption;
 mod errors;
+mod people;
 mod report;
 mod scenarios;
 
