@@ -1,21 +1,18 @@
 //! One received stream: what is checked of each packet and of each frame, and what is counted.
 
+mod report;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
-use rtcp::reception_report::ReceptionReport;
-use rtcp::transport_feedbacks::transport_layer_nack::{
-    TransportLayerNack, nack_pairs_from_sequence_numbers,
-};
 use rtp::packet::Packet;
 use weir_sframe::{ParticipantId, Refused};
 
+use super::Owner;
 use super::delay::Delay;
 use super::rtx::Rtx;
-use super::{Feedback, Owner};
 use crate::catalogue::Known;
 use crate::checks::{Allowed, Arrival, Sequence, Timeline, Violations};
 use crate::clips::{CLIP_FRAMES, Clips};
@@ -24,7 +21,7 @@ use crate::frames::{Assembler, Frame};
 use crate::health::{HEALTH, Health};
 use crate::participant::{Decode, DecodedFrames};
 use crate::pictures::{DecodeThread, Pictures};
-use crate::report::{AudioReport, Kind, SampleReport, StreamReport, VideoReport, Violation};
+use crate::report::{AudioReport, Kind, SampleReport, VideoReport, Violation};
 use crate::vp8::Descriptor;
 
 /// What all streams of a receiver share.
@@ -38,8 +35,6 @@ pub(super) struct Environment {
 
 /// PLI if there is no keyframe this long after the first packet.
 const PLI_FIRST: Duration = Duration::from_millis(200);
-/// PLI again after this long without a keyframe.
-const PLI_AGAIN: Duration = Duration::from_millis(500);
 /// Both a NACK and ten PLIs have had no effect by then.
 const REPAIRED_WITHIN: Duration = Duration::from_secs(5);
 /// Three packets of 20 ms.
@@ -568,129 +563,6 @@ impl Stream {
             // The generator is too slow, and no focus is to blame: decoding goes on at the next keyframe.
             self.video.skipped += 1;
             Health::count(&HEALTH.frames_not_decoded);
-        }
-    }
-
-    pub(super) fn feedback(&mut self, own_ssrc: u32, now: Instant, out: &mut Vec<Feedback>) {
-        let video = self.kind == Kind::Video && self.sample.is_none();
-        let Some(media_ssrc) = self.ssrc.filter(|_| video) else {
-            return;
-        };
-        let numbers = self.sequence.nacks(now);
-        if !numbers.is_empty() {
-            self.video.nacks += 1;
-            let nacks = nack_pairs_from_sequence_numbers(&numbers);
-            out.push(Box::new(TransportLayerNack {
-                sender_ssrc: own_ssrc,
-                media_ssrc,
-                nacks,
-            }));
-        }
-        let stuck = self.decoded == Some(DecodedFrames::All) && self.pictures.is_stuck();
-        let stuck = stuck || self.locked == Locked::WithoutKeyframe;
-        if !self.assembler.needs_keyframe() && !stuck {
-            self.pli_next = None;
-        } else if self.pli_next.is_none_or(|next| next <= now) {
-            self.pli_next = Some(now + PLI_AGAIN);
-            self.video.plis += 1;
-            out.push(Box::new(PictureLossIndication {
-                sender_ssrc: own_ssrc,
-                media_ssrc,
-            }));
-        }
-    }
-
-    pub(super) fn reception_report(&self, now: Instant) -> Option<ReceptionReport> {
-        let (last_sender_report, delay) = match self.sender_reported {
-            // In units of 1/65536 s, so that the focus knows the round trip.
-            Some((name, at)) => {
-                let since = now.saturating_duration_since(at).as_micros();
-                (name, ((since << 16) / 1_000_000) as u32)
-            }
-            None => (0, 0),
-        };
-        let sampled = self.sample.as_ref().and_then(|sample| sample.highest);
-        let highest = sampled.or(self.sequence.highest())?;
-        Some(ReceptionReport {
-            ssrc: self.ssrc?,
-            total_lost: self.sequence.lost as u32 & 0x7f_ffff,
-            // The extended number starts one roll-over high.
-            last_sequence_number: highest.saturating_sub(1 << 16) as u32,
-            last_sender_report,
-            delay,
-            ..Default::default()
-        })
-    }
-
-    pub(super) fn report(&self, now: Instant, since: Instant) -> StreamReport {
-        let (delay, delay_by) = self.delay.report();
-        let after = |at: Instant| at.saturating_duration_since(since).as_secs_f64() * 1000.0;
-        StreamReport {
-            user_id: self.owner.user_id.clone(),
-            device_id: self.owner.device_id.clone(),
-            purpose: self.owner.purpose.clone(),
-            muted: self.owner.muted,
-            stream_id: self.track.0.clone(),
-            track_id: self.track.1.clone(),
-            kind: self.kind,
-            mid: self.allowed.mid.clone(),
-            live: self.live(),
-            ssrc: self.ssrc.unwrap_or(0),
-            packets: self.packets,
-            bytes: self.bytes,
-            lost: self.sequence.lost,
-            reordered: self.sequence.reordered,
-            duplicates: self.sequence.duplicates,
-            longest_packet_gap_ms: self.longest_gap.as_millis() as u64,
-            first_packet_ms: self.first_packet_at.map(after),
-            delay,
-            delay_by,
-            rtx: self
-                .allowed
-                .rtx_payload_type
-                .map(|_| self.rtx.report.clone()),
-            sample: self.sample.as_ref().map(|sample| sample.report.clone()),
-            violations: self.violations.merged(&self.pictures.violations()),
-            video: (self.kind == Kind::Video).then(|| self.video_report(now)),
-            audio: (self.kind == Kind::Audio).then(|| self.audio_report(now)),
-        }
-    }
-
-    fn video_report(&self, now: Instant) -> VideoReport {
-        let seen = self.pictures.seen();
-        let recent = self
-            .recent_packets
-            .iter()
-            .filter(|(at, _)| is_recent(*at, now));
-        VideoReport {
-            cut: self.assembler.cut,
-            broken: self.assembler.broken + self.video.broken,
-            decoded: seen.decoded,
-            width: seen.size.0,
-            height: seen.size.1,
-            size_changes: seen.size_changes,
-            numbered: seen.numbered,
-            last_number: seen.last.map(|(code, _)| code.number.into()),
-            numbers_missed: seen.numbers_missed,
-            fps: self
-                .recent_frames
-                .iter()
-                .filter(|at| is_recent(**at, now))
-                .count() as f32,
-            kbps: (recent.map(|(_, bytes)| bytes).sum::<usize>() * 8 / 1000) as u32,
-            ..self.video.clone()
-        }
-    }
-
-    fn audio_report(&self, now: Instant) -> AudioReport {
-        let recent = self
-            .recent_packets
-            .iter()
-            .filter(|(at, _)| is_recent(*at, now));
-        AudioReport {
-            longest_gap_ms: self.longest_gap.as_millis() as u64,
-            packets_per_second: recent.count() as f32,
-            ..self.audio.clone()
         }
     }
 }
