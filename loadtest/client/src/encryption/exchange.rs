@@ -248,16 +248,8 @@ impl Exchange {
     /// Asks for the keys of devices: lists of them by user, an empty one for all.
     async fn learn(&mut self, devices: &Value) {
         let body = json!({ "device_keys": devices });
-        let answer = match self
-            .device
-            .call(Method::POST, "keys/query", Some(&body))
-            .await
-        {
-            Ok(answer) => answer,
-            Err(error) => {
-                tracing::debug!(%error, "no keys of devices");
-                return;
-            }
+        let Some(answer) = self.ask("keys/query", &body).await else {
+            return;
         };
         for (user, device, keys) in by_device(&answer["device_keys"]) {
             let id = ParticipantId::new(user, device);
@@ -273,16 +265,8 @@ impl Exchange {
 
     async fn claim(&mut self, claims: &Value) {
         let body = json!({ "one_time_keys": claims });
-        let answer = match self
-            .device
-            .call(Method::POST, "keys/claim", Some(&body))
-            .await
-        {
-            Ok(answer) => answer,
-            Err(error) => {
-                tracing::debug!(%error, "no one-time keys");
-                return;
-            }
+        let Some(answer) = self.ask("keys/claim", &body).await else {
+            return;
         };
         for (user, device, claimed) in by_device(&answer["one_time_keys"]) {
             let keys = self.known.get(&ParticipantId::new(user, device));
@@ -291,6 +275,13 @@ impl Exchange {
                 tracing::debug!(%error, "no session with a device");
             }
         }
+    }
+
+    /// The homeserver's answer, if it gives one: what is missing is asked for again when the next message needs it.
+    async fn ask(&self, path: &str, body: &Value) -> Option<Value> {
+        let answer = self.device.call(Method::POST, path, Some(body)).await;
+        let told = answer.inspect_err(|error| tracing::debug!(%error, path, "no keys"));
+        told.ok()
     }
 
     /// The messages for `/sendToDevice`. A request has room for one message to each device.
