@@ -123,6 +123,18 @@ fn ann_and_bob() -> (Ann, Listener) {
     (ann, bob)
 }
 
+/// Ann sends; everybody else has her key.
+fn all_four() -> (Ann, Listener, Listener, Listener) {
+    let (mut ann, bob) = ann_and_bob();
+    let (mut cem, mut dee) = (Listener::new("cem"), Listener::new("dee"));
+    ann.joins("cem");
+    ann.joins("dee");
+    let keys = ann.keys();
+    cem.takes(&keys, &mut ann);
+    dee.takes(&keys, &mut ann);
+    (ann, bob, cem, dee)
+}
+
 #[test]
 fn a_frame_decrypts_to_itself_and_its_first_byte_stays_readable() {
     let (mut ann, mut bob) = ann_and_bob();
@@ -279,13 +291,7 @@ fn what_is_no_frame_is_refused() {
 
 #[test]
 fn after_a_departure_the_new_session_is_used_when_all_have_it() {
-    let (mut ann, mut bob) = ann_and_bob();
-    let (mut cem, mut dee) = (Listener::new("cem"), Listener::new("dee"));
-    ann.joins("cem");
-    ann.joins("dee");
-    let keys = ann.keys();
-    cem.takes(&keys, &mut ann);
-    dee.takes(&keys, &mut ann);
+    let (mut ann, mut bob, mut cem, mut dee) = all_four();
     ann.leaves("dee");
     let keys = ann.keys();
     assert_eq!(keys.len(), 2);
@@ -317,13 +323,7 @@ fn after_a_departure_the_new_session_is_used_when_all_have_it() {
 
 #[test]
 fn a_new_session_that_somebody_does_not_confirm_is_used_when_its_time_is_over() {
-    let (mut ann, mut bob) = ann_and_bob();
-    let (mut cem, mut dee) = (Listener::new("cem"), Listener::new("dee"));
-    ann.joins("cem");
-    ann.joins("dee");
-    let keys = ann.keys();
-    cem.takes(&keys, &mut ann);
-    dee.takes(&keys, &mut ann);
+    let (mut ann, mut bob, mut cem, mut dee) = all_four();
     ann.leaves("dee");
     let keys = ann.keys();
     bob.takes(&keys, &mut ann);
