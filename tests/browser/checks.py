@@ -139,21 +139,23 @@ def watch_full_pictures(world, report, seconds):
             name = f"{page.name} sees {other.name}"
             numbers = read[page.name, other.name]
             good = [frame["number"] for _, frame in numbers if frame.get("source") == other.source]
-            figures.append({"who": name, "fps": rate, "sizes": sorted(sizes[page.name, other.name]), "frozen_ms": frozen})
             report.check(
                 f"{name}: frames a second over {seconds} s",
                 rate >= SHOWN_OF_SENT_MIN * sent,
                 f"{rate:.1f} of {sent:.1f} sent",
                 f"at least {100 * SHOWN_OF_SENT_MIN:.0f} %",
             )
-            seen = ", ".join(sorted(sizes[page.name, other.name]))
+            seen = size_list(sizes[page.name, other.name])
+            figures.append({"who": name, "fps": rate, "sizes": seen, "frozen_ms": frozen})
             best = sent_sizes[other.name]
-            as_sent = sizes[page.name, other.name] <= best
-            report.check(f"{name}: asked for 1280×720", as_sent, seen, f"what the best layer is: {', '.join(sorted(best))}")
+            # Larger than any lower layer, or a size that the best layer was seen to have: Chromium may make that layer
+            # smaller for a moment on a busy machine, between two looks at what it sends.
+            as_sent = all(width > LARGE_WIDTH or (width, height) in best for width, height in sizes[page.name, other.name])
+            report.check(f"{name}: asked for 1280×720", as_sent, seen, f"the best layer: {size_list(best)}")
             readable = len(good) == len(numbers)
             goes_on = advances(numbers, sent, world.camera_fps)
             report.check(f"{name}: frame numbers", readable and goes_on, f"{len(good)} of {len(numbers)} read", "all, advancing")
-    rows = [(row["who"], f"{row['fps']:.1f}", ", ".join(row["sizes"]), f"{row['frozen_ms']:.0f}") for row in figures]
+    rows = [(row["who"], f"{row['fps']:.1f}", row["sizes"], f"{row['frozen_ms']:.0f}") for row in figures]
     for line in table(("who sees whom", "frames/s", "size", "frozen ms"), rows):
         print(f"       {line}")
 
@@ -169,15 +171,20 @@ def watch_pictures(world, seconds):
         # Before the pictures: what is seen was sent earlier.
         for page in world.pages:
             layer = best_layer(page.stats())
-            sent_sizes[page.name].add(f"{layer['width']}×{layer['height']}")
+            sent_sizes[page.name].add((layer["width"], layer["height"]))
         for page in world.pages:
             tiles = {tile["userId"][1:].split(":")[0]: tile for tile in page.state()["tiles"] if not tile["own"]}
             for other in others(world, page):
                 tile = tiles[other.name]
-                sizes[page.name, other.name].add(f"{tile['videoWidth']}×{tile['videoHeight']}")
+                sizes[page.name, other.name].add((tile["videoWidth"], tile["videoHeight"]))
                 read[page.name, other.name].append((time.monotonic(), page.read_frame(tile["key"])))
         time.sleep(1)
     return sizes, sent_sizes, read
+
+
+def size_list(sizes):
+    """Pairs of width and height, for people."""
+    return ", ".join(f"{width}×{height}" for width, height in sorted(sizes))
 
 
 def is_large(tile):
