@@ -9,7 +9,7 @@
 use std::{path::Path, time::Duration};
 
 use matrix_sdk::{
-    Client, ClientBuildError, SessionMeta, SessionTokens,
+    Client, ClientBuildError, SessionMeta, SessionTokens, SqliteStoreConfig,
     authentication::matrix::MatrixSession,
     config::RequestConfig,
     reqwest,
@@ -106,13 +106,7 @@ async fn open_store(config: &Config) -> Result<Client, ConnectError> {
     make_private(&config.store_path).map_err(|e| store_error(config, e))?;
     Client::builder()
         .homeserver_url(url)
-        .sqlite_store(
-            &config.store_path,
-            config
-                .store_passphrase
-                .as_ref()
-                .map(|secret| secret.expose()),
-        )
+        .sqlite_store_with_config_and_cache_path(store_config(config), None::<&Path>)
         // The loops of this crate retry: they know what must be said meanwhile.
         .request_config(
             RequestConfig::new()
@@ -129,6 +123,24 @@ async fn open_store(config: &Config) -> Result<Client, ConnectError> {
                 reason: other.to_string(),
             },
         })
+}
+
+/// Connections to each of the SDK's databases. The loops of this crate do one thing at a time; the SDK opens four a core,
+/// whose caches fill for hours.
+const STORE_CONNECTIONS: usize = 2;
+
+/// Bytes of pages that each connection keeps: what one device knows fits in.
+const STORE_CACHE_BYTES: u32 = 256 * 1024;
+
+fn store_config(config: &Config) -> SqliteStoreConfig {
+    let passphrase = config
+        .store_passphrase
+        .as_ref()
+        .map(|secret| secret.expose());
+    SqliteStoreConfig::new(&config.store_path)
+        .passphrase(passphrase)
+        .pool_max_size(STORE_CONNECTIONS)
+        .cache_size(STORE_CACHE_BYTES)
 }
 
 /// Makes the store's folder, readable to its owner only.
