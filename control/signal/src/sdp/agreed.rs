@@ -19,6 +19,14 @@ pub(super) struct Agreed {
 }
 
 impl Agreed {
+    /// Before anything has been said between two foci: either may send whatever foci forward.
+    pub(super) fn between_foci() -> Agreed {
+        Agreed {
+            codecs: SessionCodecs::between_foci(),
+            ..Agreed::default()
+        }
+    }
+
     /// Takes an offer of the participant; on an error `self` is half done and to be dropped.
     pub(super) fn take_offer(&mut self, offer: &Description) -> Result<(), SdpError> {
         if offer.sections.len() < self.lines.len() {

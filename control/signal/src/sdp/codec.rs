@@ -47,6 +47,84 @@ pub(super) struct Chosen {
 /// The feedback that the focus gives or takes. `goog-remb` is left out: Chromium then estimates by transport-wide feedback alone.
 const FEEDBACK: [&str; 4] = ["transport-cc", "ccm fir", "nack", "nack pli"];
 
+/// A codec with Chromium's numbers for it.
+struct Forwarded {
+    codec: Codec,
+    payload_type: u8,
+    rtx_payload_type: Option<u8>,
+    rtpmap: &'static str,
+    fmtp: &'static str,
+}
+
+/// All codecs that foci forward; Opus and VP8, which every browser knows, first of their kind.
+const FORWARDED: [Forwarded; 6] = [
+    Forwarded {
+        codec: Codec::Opus,
+        payload_type: 111,
+        rtx_payload_type: None,
+        rtpmap: "opus/48000/2",
+        fmtp: "minptime=10;useinbandfec=1",
+    },
+    Forwarded {
+        codec: Codec::Red,
+        payload_type: 63,
+        rtx_payload_type: None,
+        rtpmap: "red/48000/2",
+        fmtp: "111/111",
+    },
+    Forwarded {
+        codec: Codec::Vp8,
+        payload_type: 96,
+        rtx_payload_type: Some(97),
+        rtpmap: "VP8/90000",
+        fmtp: "",
+    },
+    Forwarded {
+        codec: Codec::Vp9,
+        payload_type: 98,
+        rtx_payload_type: Some(99),
+        rtpmap: "VP9/90000",
+        fmtp: "profile-id=0",
+    },
+    Forwarded {
+        codec: Codec::H264,
+        payload_type: 102,
+        rtx_payload_type: Some(103),
+        rtpmap: "H264/90000",
+        fmtp: "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f",
+    },
+    Forwarded {
+        codec: Codec::Av1,
+        payload_type: 45,
+        rtx_payload_type: Some(46),
+        rtpmap: "AV1/90000",
+        fmtp: "level-idx=5;profile=0;tier=0",
+    },
+];
+
+impl Forwarded {
+    fn chosen(&self, payload_type: u8, rtx_payload_type: Option<u8>) -> Chosen {
+        let (clock_rate, feedback) = match self.codec.kind() {
+            MediaKind::Audio => (48000, &FEEDBACK[..1]),
+            MediaKind::Video => (90000, &FEEDBACK[..]),
+        };
+        Chosen {
+            mapping: CodecMapping {
+                payload_type,
+                codec: self.codec,
+                clock_rate,
+                rtx_payload_type,
+            },
+            rtpmap: self.rtpmap.to_owned(),
+            fmtp: self.fmtp.to_owned(),
+            rtcp_fb: feedback
+                .iter()
+                .map(|feedback| (*feedback).to_owned())
+                .collect(),
+        }
+    }
+}
+
 impl Codec {
     fn kind(self) -> MediaKind {
         match self {
@@ -160,6 +238,20 @@ pub(super) struct SessionCodecs {
 }
 
 impl SessionCodecs {
+    /// All that foci forward, under the same numbers on both sides.
+    pub(super) fn between_foci() -> SessionCodecs {
+        let known = FORWARDED
+            .iter()
+            .map(|codec| codec.chosen(codec.payload_type, codec.rtx_payload_type));
+        let numbers = FORWARDED
+            .iter()
+            .flat_map(|codec| [Some(codec.payload_type), codec.rtx_payload_type]);
+        SessionCodecs {
+            known: known.collect(),
+            used: numbers.flatten().collect(),
+        }
+    }
+
     /// Notes what a participant's section uses; what was noted first stays.
     pub(super) fn learn(&mut self, described: &[CodecDescription], chosen: &[Chosen]) {
         self.used
@@ -197,32 +289,13 @@ impl SessionCodecs {
 
     /// Opus or VP8 under Chromium's numbers where these are free.
     fn default_codec(&mut self, kind: MediaKind) -> Chosen {
-        let (codec, clock_rate, rtpmap, fmtp, feedback): (_, _, _, _, &[&str]) = match kind {
-            MediaKind::Audio => (
-                Codec::Opus,
-                48000,
-                "opus/48000/2",
-                "minptime=10;useinbandfec=1",
-                &FEEDBACK[..1],
-            ),
-            MediaKind::Video => (Codec::Vp8, 90000, "VP8/90000", "", &FEEDBACK),
+        let codec = match kind {
+            MediaKind::Audio => &FORWARDED[0],
+            MediaKind::Video => &FORWARDED[2],
         };
-        let payload_type = self.free(if codec == Codec::Opus { 111 } else { 96 });
-        let rtx_payload_type = (codec == Codec::Vp8).then(|| self.free(97));
-        Chosen {
-            mapping: CodecMapping {
-                payload_type,
-                codec,
-                clock_rate,
-                rtx_payload_type,
-            },
-            rtpmap: rtpmap.to_owned(),
-            fmtp: fmtp.to_owned(),
-            rtcp_fb: feedback
-                .iter()
-                .map(|feedback| (*feedback).to_owned())
-                .collect(),
-        }
+        let payload_type = self.free(codec.payload_type);
+        let rtx_payload_type = codec.rtx_payload_type.map(|number| self.free(number));
+        codec.chosen(payload_type, rtx_payload_type)
     }
 
     /// The preferred number, or another of the dynamic ones. A participant that has used up all of them gets a clash of its own making.

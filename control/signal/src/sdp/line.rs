@@ -124,6 +124,17 @@ impl Line {
         }
     }
 
+    /// The section of the data channel on the side that makes the first offer.
+    pub(super) fn data_channel(mid: String) -> Line {
+        Line {
+            purpose: Purpose::DataChannel,
+            media: "application".to_owned(),
+            protocol: "UDP/DTLS/SCTP".to_owned(),
+            first_format: "webrtc-datachannel".to_owned(),
+            ..Line::own(mid, MediaKind::Video, Vec::new(), Vec::new())
+        }
+    }
+
     /// The participant's offer speaks of this section (again).
     pub(super) fn take_offer(&mut self, section: &Section, bundled: Bundled) {
         let acceptable = match self.purpose {
@@ -154,7 +165,7 @@ impl Line {
             self.reject();
             return;
         }
-        if self.maker == Maker::Focus {
+        if self.maker == Maker::Focus && matches!(self.purpose, Purpose::Media(_)) {
             let taken = |number: u8| {
                 section
                     .codecs

@@ -7,7 +7,12 @@
 //! * What is agreed now: [`Session::published`] (participant to focus), [`Session::sending`] (focus to participant),
 //!   [`Session::remote`]. Look again after every `handle_*`.
 //!
-//! The focus is ICE-lite (RFC 8445 §2.5), bundles everything on one transport, and is always the DTLS server.
+//! Towards participants the focus is ICE-lite (RFC 8445 §2.5) and the DTLS server; it bundles everything on one transport.
+//!
+//! # Between two foci
+//! Both ends of a trunk are sessions: [`Session::calling`] on the side that calls, [`Session::called_by_focus`] on the other. The
+//! calling side makes the connectivity checks, is the DTLS client, and is the impolite side: of two offers that cross, the called
+//! side's is dropped by both. Either side may send any codec that foci forward.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,6 +29,9 @@ use crate::limits::SECTIONS_MAX;
 /// Begins the mids of own sections; browsers count theirs from 0, so that both sides can make sections without asking.
 const OWN_MID_PREFIX: &str = "w";
 
+/// The same on the calling side of a trunk.
+const CALLING_MID_PREFIX: &str = "c";
+
 /// The focus's end of one peer connection.
 #[derive(Debug)]
 pub struct Session {
@@ -32,11 +40,21 @@ pub struct Session {
     /// To be used at the next ICE restart.
     next_ice: Option<IceCredentials>,
     session_version: u64,
+    end: End,
     remote: Option<Remote>,
     agreed: Agreed,
     /// What holds if the outstanding offer is answered. Rolling back is dropping it.
     pending: Option<Vec<Line>>,
     wishes: BTreeMap<u32, Wish>,
+}
+
+/// Which end of the connection the session is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// A participant or another focus has called.
+    Called,
+    /// This focus has called another.
+    Calling,
 }
 
 /// A track that the conference has asked to be sent at some time.
@@ -57,6 +75,22 @@ enum WishState {
 impl Session {
     /// A session that waits for the participant's first offer.
     pub fn new(local: LocalParameters) -> Session {
+        Session::at(End::Called, Agreed::default(), local)
+    }
+
+    /// A session that waits for another focus's first offer.
+    pub fn called_by_focus(local: LocalParameters) -> Session {
+        Session::at(End::Called, Agreed::between_foci(), local)
+    }
+
+    /// A session that calls another focus. Its first offer is due: it has the data channel and nothing else.
+    pub fn calling(local: LocalParameters) -> Session {
+        let mut agreed = Agreed::between_foci();
+        agreed.lines.push(Line::data_channel("d".to_owned()));
+        Session::at(End::Calling, agreed, local)
+    }
+
+    fn at(end: End, agreed: Agreed, local: LocalParameters) -> Session {
         let addresses = (0_u16..).zip(&local.addresses);
         let candidates = addresses
             .map(|(index, address)| Candidate::host(*address, index))
@@ -66,8 +100,9 @@ impl Session {
             candidates,
             next_ice: None,
             session_version: 0,
+            end,
             remote: None,
-            agreed: Agreed::default(),
+            agreed,
             pending: None,
             wishes: BTreeMap::new(),
         }
@@ -102,11 +137,17 @@ impl Session {
 
     /// Takes an offer, the first or a later one, and gives the answer. An own outstanding offer is rolled back first: the
     /// participant is the impolite side and has dropped it. On an error nothing has changed.
+    ///
+    /// Where [`Session::is_impolite`], an offer that crosses an own one is not to be taken.
     pub fn handle_offer(&mut self, sdp: &str) -> Result<Offered, SdpError> {
         let offer = Description::parse(sdp)?;
         let mut agreed = self.agreed.clone();
         agreed.take_offer(&offer)?;
         let remote = self.remote_of(&offer, &agreed.lines)?;
+        if !matches!(remote.setup, None | Some(Setup::ActPass | Setup::Active)) {
+            return Err(SdpError::Setup);
+        }
+        let remote = remote.remote;
         let ice_restarted = self
             .remote
             .as_ref()
@@ -127,7 +168,11 @@ impl Session {
         self.agreed = agreed;
         self.release_lines();
         self.refuse_thrown_out();
-        let answer = self.write(&self.agreed.lines, Role::Passive, |line| line.sending);
+        let role = match self.end {
+            End::Called => Role::Passive,
+            End::Calling => Role::Active,
+        };
+        let answer = self.write(&self.agreed.lines, role, |line| line.sending);
         self.session_version += 1;
         Ok(Offered {
             answer,
@@ -240,9 +285,15 @@ impl Session {
         self.pending.is_some()
     }
 
-    /// An own offer with all wishes; `None` while one is outstanding or before the first offer of the participant.
+    /// Whether the other side drops its offer where two cross: this side has called a focus.
+    pub fn is_impolite(&self) -> bool {
+        self.end == End::Calling
+    }
+
+    /// An own offer with all wishes; `None` while one is outstanding or, on the called side, before the first offer.
     pub fn create_offer(&mut self) -> Option<String> {
-        if self.remote.is_none() || self.pending.is_some() {
+        let waits = self.end == End::Called && self.remote.is_none();
+        if waits || self.pending.is_some() {
             return None;
         }
         let mut lines = self.agreed.lines.clone();
@@ -256,7 +307,8 @@ impl Session {
         Some(offer)
     }
 
-    /// Takes the answer to the outstanding offer. On an error the offer stays outstanding.
+    /// Takes the answer to the outstanding offer. On an error the offer stays outstanding. The first answer tells the calling side
+    /// who the other one is.
     pub fn handle_answer(&mut self, sdp: &str) -> Result<(), SdpError> {
         let pending = self.pending.as_ref().ok_or(SdpError::NoOffer)?;
         let answer = Description::parse(sdp)?;
@@ -275,6 +327,13 @@ impl Session {
             if !line.rejected {
                 line.take_answer(section);
             }
+        }
+        if self.remote.is_none() {
+            let remote = self.remote_of(&answer, &lines)?;
+            if remote.setup != Some(Setup::Passive) {
+                return Err(SdpError::Setup);
+            }
+            self.remote = Some(remote.remote);
         }
         self.pending = None;
         self.agreed.lines = lines;
@@ -339,7 +398,7 @@ impl Session {
                 // Offered anew in full: the answer to an earlier offer may have narrowed the lists.
                 (line.bound, line.codecs, line.extmaps) = (Some(key), codecs, extmaps);
             } else if lines.len() < SECTIONS_MAX {
-                let mut line = Line::own(own_mid(lines), kind, codecs, extmaps);
+                let mut line = Line::own(own_mid(self.end, lines), kind, codecs, extmaps);
                 line.bound = Some(key);
                 lines.push(line);
             }
@@ -378,16 +437,24 @@ impl Session {
         }
     }
 
-    /// The participant's end as this offer describes it; what a re-offer with nothing but rejected sections does not say stays.
-    fn remote_of(&self, offer: &Description, lines: &[Line]) -> Result<Remote, SdpError> {
-        let accepted = offer
+    /// The other end as this description has it; what a re-offer with nothing but rejected sections does not say stays.
+    fn remote_of(
+        &self,
+        described: &Description,
+        lines: &[Line],
+    ) -> Result<DescribedRemote, SdpError> {
+        let accepted = described
             .sections
             .iter()
             .zip(lines)
             .find(|(_, line)| !line.rejected)
             .map(|(section, _)| section);
         let Some(section) = accepted else {
-            return self.remote.clone().ok_or(SdpError::Sections);
+            let remote = self.remote.clone().ok_or(SdpError::Sections)?;
+            return Ok(DescribedRemote {
+                remote,
+                setup: None,
+            });
         };
         let ice = section.ice.clone().ok_or(SdpError::Ice)?;
         let fingerprint = strongest_fingerprint(section).ok_or(SdpError::Fingerprint)?;
@@ -398,13 +465,13 @@ impl Session {
         {
             return Err(SdpError::FingerprintChanged);
         }
-        if !matches!(section.setup, None | Some(Setup::ActPass | Setup::Active)) {
-            return Err(SdpError::Setup);
-        }
-        Ok(Remote {
-            ice,
-            fingerprint,
-            candidates: section.candidates.clone(),
+        Ok(DescribedRemote {
+            remote: Remote {
+                ice,
+                fingerprint,
+                candidates: section.candidates.clone(),
+            },
+            setup: section.setup,
         })
     }
 
@@ -415,6 +482,7 @@ impl Session {
             ice: &self.local.ice,
             fingerprint: &self.local.fingerprint,
             role,
+            ice_lite: self.end == End::Called,
             extmap_allow_mixed: self.agreed.extmap_allow_mixed,
             candidates: &self.candidates,
         };
@@ -434,6 +502,12 @@ impl Session {
     }
 }
 
+/// The other end, and the DTLS role that its description states.
+struct DescribedRemote {
+    remote: Remote,
+    setup: Option<Setup>,
+}
+
 /// The source that the focus wants to send in a section.
 fn wanted_ssrc(wishes: &BTreeMap<u32, Wish>, line: &Line) -> Option<u32> {
     let wish = wishes.get(&line.bound?)?;
@@ -441,16 +515,20 @@ fn wanted_ssrc(wishes: &BTreeMap<u32, Wish>, line: &Line) -> Option<u32> {
 }
 
 /// A mid that no section has.
-fn own_mid(lines: &[Line]) -> String {
+fn own_mid(end: End, lines: &[Line]) -> String {
+    let prefix = match end {
+        End::Called => OWN_MID_PREFIX,
+        End::Calling => CALLING_MID_PREFIX,
+    };
     let own = lines
         .iter()
         .filter(|line| line.maker == Maker::Focus)
         .count();
-    let mids = (own..).map(|number| format!("{OWN_MID_PREFIX}{number}"));
+    let mids = (own..).map(|number| format!("{prefix}{number}"));
     // One more than there are sections is enough to find a free one.
     mids.take(lines.len() + 1)
         .find(|mid| lines.iter().all(|line| line.mid != *mid))
-        .unwrap_or_else(|| OWN_MID_PREFIX.to_owned())
+        .unwrap_or_else(|| prefix.to_owned())
 }
 
 /// The participant's fingerprint, by the best hash that there is.

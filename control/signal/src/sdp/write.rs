@@ -13,8 +13,10 @@ use super::{Candidate, Fingerprint, IceCredentials, SendTrack, Sends};
 pub(super) enum Role {
     /// In offers (RFC 8842 §5.2), also when the association exists.
     ActPass,
-    /// In answers: the focus is always the server.
+    /// In answers to a participant, whose server the focus is.
     Passive,
+    /// In answers to a focus that this one has called.
+    Active,
 }
 
 /// What stands at session level.
@@ -24,6 +26,7 @@ pub(super) struct Head<'a> {
     pub(super) ice: &'a IceCredentials,
     pub(super) fingerprint: &'a Fingerprint,
     pub(super) role: Role,
+    pub(super) ice_lite: bool,
     pub(super) extmap_allow_mixed: bool,
     pub(super) candidates: &'a [Candidate],
 }
@@ -56,7 +59,9 @@ pub(super) fn description(head: &Head<'_>, bodies: &[Body<'_>]) -> String {
         out.line(format_args!("a=extmap-allow-mixed"));
     }
     out.line(format_args!("a=msid-semantic: WMS *"));
-    out.line(format_args!("a=ice-lite"));
+    if head.ice_lite {
+        out.line(format_args!("a=ice-lite"));
+    }
     out.line(format_args!("a=ice-ufrag:{}", head.ice.ufrag));
     out.line(format_args!("a=ice-pwd:{}", head.ice.pwd));
     out.line(format_args!(
@@ -66,10 +71,10 @@ pub(super) fn description(head: &Head<'_>, bodies: &[Body<'_>]) -> String {
     ));
     out.line(format_args!(
         "a=setup:{}",
-        if head.role == Role::Passive {
-            "passive"
-        } else {
-            "actpass"
+        match head.role {
+            Role::ActPass => "actpass",
+            Role::Passive => "passive",
+            Role::Active => "active",
         }
     ));
     // Candidates belong to the bundle, which is described by its first section.
