@@ -19,7 +19,8 @@ impl Shard {
     pub(super) fn command(&mut self, command: Command, now: Instant) {
         match command {
             Command::AddTransport { id, ice } => self.add_transport(id, ice, now),
-            Command::RestartIce { id, ice } => self.restart_ice(id, ice),
+            Command::RestartIce { id, ice } => self.restart_ice(id, ice, now),
+            Command::CheckRemotes { id, remotes } => self.check_remotes(id, &remotes, now),
             Command::InstallKeys {
                 id,
                 profile,
@@ -42,7 +43,7 @@ impl Shard {
         }
     }
 
-    fn transport(&self, id: TransportId) -> Option<u32> {
+    pub(super) fn transport(&self, id: TransportId) -> Option<u32> {
         let index = self.transport_ids.get(&id).copied();
         self.known(index)
     }
@@ -78,7 +79,7 @@ impl Shard {
         }
     }
 
-    fn restart_ice(&mut self, id: TransportId, ice: IceCredentials) {
+    fn restart_ice(&mut self, id: TransportId, ice: IceCredentials, now: Instant) {
         let Some(index) = self.transport(id) else {
             return;
         };
@@ -93,6 +94,7 @@ impl Shard {
         if let Some(unused) = transport.ice.restart(ice) {
             self.ufrags.remove(unused.as_str());
         }
+        self.look_again(index, now);
     }
 
     fn install_keys(
@@ -175,6 +177,9 @@ impl Shard {
         }
         for remote in transport.ice.take_addresses() {
             self.addresses.remove(&remote);
+        }
+        if transport.ice.controlling().is_some() {
+            self.release_remotes(index);
         }
     }
 
