@@ -41,7 +41,8 @@ pub enum Command {
         /// The transport, added before.
         id: TransportId,
         /// The other end's candidates, best first; at most [`crate::limits::REMOTES_MAX`] are checked, others are counted. Each is
-        /// sent to from the shard's first socket of its address family.
+        /// sent to from the shard's socket of its address family, of which the runtime has one at most; without one the sends
+        /// come to nothing.
         remotes: Vec<SocketAddr>,
     },
     /// Gives the keys that DTLS agreed on; before it, media of this transport is dropped and counted.

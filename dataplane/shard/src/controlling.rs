@@ -137,15 +137,6 @@ impl Controlling {
         &self.remotes
     }
 
-    /// Whether answers of this address may count.
-    pub(crate) fn asks(&self, remote: SocketAddr) -> bool {
-        match &self.phase {
-            Phase::Looking { pairs, .. } => pairs.iter().any(|pair| pair.remote == remote),
-            Phase::Keeping { remote: kept, .. } => *kept == remote,
-            Phase::Ended => false,
-        }
-    }
-
     /// The key that an answer from `remote` must be made with, if one is awaited from there under this id.
     pub(crate) fn awaits(&self, remote: SocketAddr, id: TransactionId) -> Option<&Key> {
         let awaited = match &self.phase {
@@ -343,7 +334,8 @@ mod tests {
         assert!(of.awaits(address(1), TransactionId([0; 12])).is_none());
         of.handle_answer(address(1), first.id, start);
         assert!(of.awaits(address(1), first.id).is_none(), "it counts once");
-        assert!(of.asks(address(1)) && !of.asks(address(2)));
+        let later = checks(&mut of, start, start + 60 * 1000 * MS);
+        assert!(later.iter().all(|(_, check)| check.remote == address(1)));
     }
 
     #[test]
@@ -374,8 +366,10 @@ mod tests {
         let start = Instant::now();
         let mut of = controlling("a");
         of.look(&[1, 2, 3, 4, 5, 6, 7, 8, 9].map(address), start);
-        assert!(of.asks(address(8)) && !of.asks(address(9)));
-        assert_eq!(of.remotes().len(), 8);
+        assert_eq!(of.remotes(), [1, 2, 3, 4, 5, 6, 7, 8].map(address));
+        let sent = checks(&mut of, start, start + 400 * MS);
+        let ports: Vec<_> = sent.iter().map(|(_, check)| check.remote.port()).collect();
+        assert_eq!(ports, [1, 2, 3, 4, 5, 6, 7, 8], "each has its turn");
     }
 
     #[test]
