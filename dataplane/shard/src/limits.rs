@@ -66,6 +66,10 @@ pub const ADDRESSES_PER_TRANSPORT: usize = 4;
 /// those they replace. An attacker who invents SSRCs reaches only this.
 pub const SSRCS_PER_TRANSPORT: usize = 64;
 
+/// And more than that where more tracks are negotiated, as on a trunk: for each layer its media, its retransmissions, and those
+/// they replace.
+pub const SSRCS_PER_LAYER: usize = 4;
+
 /// An SSRC that was silent this long may be replaced when the table is full.
 pub const SSRC_IDLE: Duration = Duration::from_secs(10);
 

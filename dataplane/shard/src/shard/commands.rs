@@ -2,14 +2,14 @@
 
 use std::time::Instant;
 
-use weir_srtp::{MasterKey, Profile, Receiver, Sender};
+use weir_srtp::{MasterKey, Profile};
 use weir_wire::ExtSeq;
 
 use crate::command::{AddTrack, Command, IceCredentials, Subscribe};
 use crate::counters::DropReason;
 use crate::ice::Ice;
 use crate::ids::{ExtensionIds, MediaKind, Purpose, Size, SubscriptionId, TrackId, TransportId};
-use crate::limits::{SSRCS_PER_TRANSPORT, SUBSCRIPTIONS_PER_TRACK, USED_SSRCS_MAX};
+use crate::limits::{SUBSCRIPTIONS_PER_TRACK, USED_SSRCS_MAX};
 use crate::publisher::Track;
 use crate::shard::Shard;
 use crate::subscription::{FirstNumbers, Subscription};
@@ -118,8 +118,7 @@ impl Shard {
             // The same keys with the counters at zero would break the cipher; other keys come with another transport.
             return self.counters.commands_refused.add(1);
         }
-        transport.sender = Some(Sender::new(local));
-        transport.receiver = Some(Receiver::new(remote, SSRCS_PER_TRANSPORT));
+        transport.install_keys(local, remote);
         self.choose_for_subscriber(index, now);
     }
 
@@ -212,6 +211,9 @@ impl Shard {
         if let Some(transport) = self.transports.get_mut(transport) {
             transport.tracks.push(index);
             merge(&mut transport.extensions, extensions);
+            let tracks = transport.tracks.iter();
+            let layers = tracks.filter_map(|track| Some(self.tracks.get(*track)?.layers.len()));
+            transport.expect_layers(layers.sum());
         }
         self.place_voice(index, now);
     }
