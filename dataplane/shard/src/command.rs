@@ -1,5 +1,7 @@
 //! What control tells a shard.
 
+use std::net::SocketAddr;
+
 use weir_srtp::{MasterKey, Profile};
 
 use crate::ids::{
@@ -18,12 +20,30 @@ pub enum Command {
         /// Both ends' credentials.
         ice: IceCredentials,
     },
-    /// Replaces the credentials; the old ones are answered until the first check with the new ones arrives.
+    /// Replaces the credentials; the old ones are answered until the first check with the new ones arrives. A transport that makes
+    /// the checks itself ([`Command::CheckRemotes`]) makes them with the new ones at once.
     RestartIce {
         /// The transport that restarts.
         id: TransportId,
         /// The new credentials of both ends.
         ice: IceCredentials,
+    },
+    /// Makes a transport the controlling agent (RFC 8445 §6.1.1), which calls a lite one: checks the other end's addresses until
+    /// one answers, uses that one ([`crate::Event::IceConnected`]), and goes on checking it so that the consent of both ends lasts.
+    /// [`crate::Event::ConsentLost`] says that none answered within 10 s, or that the one does not any more.
+    ///
+    /// Again for the same transport, it checks these instead. [`Command::RestartIce`] begins anew with the same addresses;
+    /// until one answers, what was used goes on being used.
+    ///
+    /// A datagram's source is all that tells transports apart, so one address belongs to one transport: an address that another
+    /// transport has or checks is left out.
+    CheckRemotes {
+        /// The transport, added before.
+        id: TransportId,
+        /// The other end's candidates, best first; at most [`crate::limits::REMOTES_MAX`] are checked, others are counted. Each is
+        /// sent to from the shard's socket of its address family, of which the runtime has one at most; without one the sends
+        /// come to nothing.
+        remotes: Vec<SocketAddr>,
     },
     /// Gives the keys that DTLS agreed on; before it, media of this transport is dropped and counted.
     InstallKeys {
@@ -87,11 +107,12 @@ pub enum Command {
 pub struct IceCredentials {
     /// The focus's fragment; unique on the shard.
     pub local_ufrag: String,
-    /// The key of the checks that the participant sends, and of the answers.
+    /// The key of the checks that the participant sends, and of the answers to them.
     pub local_pwd: String,
     /// The participant's fragment.
     pub remote_ufrag: String,
-    /// The participant's password. A lite agent sends no checks and does not use it.
+    /// The participant's password: the key of the checks that [`Command::CheckRemotes`] makes. Otherwise the focus is lite, sends
+    /// none, and does not use it.
     pub remote_pwd: String,
 }
 

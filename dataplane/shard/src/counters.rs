@@ -58,6 +58,15 @@ metrics! {
         /// Connectivity checks that were answered.
         checks_answered: counter = "weir_shard_stun_checks_answered_total",
             "More participants: each sends one every few seconds.";
+        /// Connectivity checks that were sent, to foci that this one has called.
+        checks_sent: counter = "weir_shard_stun_checks_sent_total",
+            "More trunks: each sends one every five seconds, and more while it comes about.";
+        /// Authenticated answers to the connectivity checks that were sent.
+        checks_confirmed: counter = "weir_shard_stun_checks_confirmed_total",
+            "As weir_shard_stun_checks_sent_total. When only that one rises, another focus cannot be reached.";
+        /// Remote addresses that were not checked: more than a transport may have, none that can be sent to, or another trunk's.
+        remotes_ignored: counter = "weir_shard_remotes_ignored_total",
+            "Other foci name too many addresses, or two trunks would lie between the same two addresses.";
         /// Keyframes of publishers.
         keyframes_received: counter = "weir_shard_keyframes_received_total",
             "Somebody starts, switches layers or loses packets. Keyframes cost everybody who watches bandwidth.";
@@ -312,12 +321,18 @@ drops! {
     Garbage, Received => "garbage";
     /// RTP, RTCP or DTLS from an address that no authenticated check came from.
     UnknownAddress, Received => "unknown_address";
-    /// STUN that does not parse or is not a binding request.
+    /// STUN that does not parse, or is neither a binding request nor an answer to one.
     StunMalformed, Received => "stun_malformed";
     /// A check with a user name that no transport has.
     StunUnknownUser, Received => "stun_unknown_user";
-    /// A check with a wrong or missing message integrity.
+    /// A check, or an answer to one, with a wrong or missing message integrity.
     StunUnauthenticated, Received => "stun_unauthenticated";
+    /// An answer to a check that this end has not made, or has been answered already.
+    StunUnsolicited, Received => "stun_unsolicited";
+    /// The other end answers a check with an error.
+    StunRefused, Received => "stun_refused";
+    /// A check from the address of another focus that a trunk leads to already.
+    AddressTaken, Received => "address_taken";
     /// More DTLS datagrams than a handshake or a data channel needs.
     DatagramRate, Received => "datagram_rate";
     /// Events wait and nobody takes them.

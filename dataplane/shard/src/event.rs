@@ -8,14 +8,14 @@ use crate::status::{Speakers, SubscriptionStatus, TransportStatus};
 /// One message to control.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event {
-    /// The first authenticated check arrived: datagrams can be sent.
+    /// The first authenticated check arrived, or the first authenticated answer to one: datagrams can be sent.
     IceConnected {
         /// The transport.
         id: TransportId,
         /// Where the participant is.
         remote: SocketAddr,
     },
-    /// The participant moved: an authenticated check chose another address.
+    /// The participant moved: an authenticated check, or an answer to one after a restart, chose another address.
     RemoteChanged {
         /// The transport.
         id: TransportId,
@@ -29,7 +29,9 @@ pub enum Event {
         /// The datagram as it came.
         datagram: Vec<u8>,
     },
-    /// No authenticated check for 30 s (RFC 7675): the transport is silent until one comes or control removes it.
+    /// No authenticated check or answer for 30 s (RFC 7675): the transport is silent until a check comes or control removes it. Of
+    /// one that makes the checks itself ([`crate::Command::CheckRemotes`]) also that no address has answered within 10 s; it
+    /// checks again when control restarts ICE or names addresses.
     ConsentLost {
         /// The transport.
         id: TransportId,

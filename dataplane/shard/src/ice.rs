@@ -1,13 +1,16 @@
-//! The lite end of ICE (RFC 8445 §2.5): it answers checks, and believes in addresses that authenticated checks came from.
+//! The lite end of ICE (RFC 8445 §2.5): it answers checks, and believes in addresses that authenticated checks came from. A
+//! transport that calls another lite end makes checks as well, which [`Controlling`] decides on; then it believes in answers.
 //!
-//! One transport's part is here; who a check belongs to is looked up by its user name in the shard's one table.
+//! One transport's part is here; who a check belongs to is looked up by its user name in the shard's one table, who an answer
+//! belongs to by its address in another.
 
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use weir_wire::stun::Key;
+use weir_wire::stun::{Key, TransactionId};
 
 use crate::command::IceCredentials;
+use crate::controlling::Controlling;
 use crate::limits::{ADDRESSES_PER_TRANSPORT, CONSENT, SELECTED_SILENT};
 
 /// Credentials, addresses and consent of one transport.
@@ -18,8 +21,11 @@ pub(crate) struct Ice {
     previous: Option<Credentials>,
     addresses: Vec<Address>,
     selected: Option<SocketAddr>,
+    /// The last authenticated check, or answer to one.
     last_check: Instant,
     consent_lost: bool,
+    /// Set where this end makes checks itself.
+    controlling: Option<Box<Controlling>>,
 }
 
 /// What a check is authenticated with.
@@ -28,6 +34,15 @@ struct Credentials {
     local_ufrag: String,
     remote_ufrag: String,
     key: Key,
+    /// What the checks of this end would be made with.
+    remote_pwd: Box<str>,
+}
+
+impl Credentials {
+    /// The user name of this end's checks (RFC 8445 §7.2.2).
+    fn username(&self) -> String {
+        format!("{}:{}", self.remote_ufrag, self.local_ufrag)
+    }
 }
 
 impl From<IceCredentials> for Credentials {
@@ -37,6 +52,7 @@ impl From<IceCredentials> for Credentials {
             local_ufrag: of.local_ufrag,
             remote_ufrag: of.remote_ufrag,
             key,
+            remote_pwd: of.remote_pwd.into(),
         }
     }
 }
@@ -71,6 +87,15 @@ pub(crate) enum Selected {
     Moved,
 }
 
+/// What is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// Nothing may be sent any more, and this end checks nothing. The addresses are to be taken from the table.
+    Consent,
+    /// After a restart no address answers; what is selected may be sent to until consent ends.
+    Looking,
+}
+
 impl Ice {
     pub(crate) fn new(credentials: IceCredentials, now: Instant) -> Self {
         let addresses = Vec::with_capacity(ADDRESSES_PER_TRANSPORT);
@@ -81,12 +106,45 @@ impl Ice {
             selected: None,
             last_check: now,
             consent_lost: false,
+            controlling: None,
         }
+    }
+
+    /// Makes this end the controlling one. `secret` gives what its ids are made with.
+    pub(crate) fn control(&mut self, secret: impl FnOnce() -> Key) {
+        let of = &self.credentials;
+        self.controlling.get_or_insert_with(|| {
+            Box::new(Controlling::new(&of.username(), &of.remote_pwd, secret()))
+        });
+    }
+
+    /// Begins to check these addresses; what is selected stays until one of them answers.
+    pub(crate) fn look(&mut self, remotes: &[SocketAddr], now: Instant) {
+        if self.selected.is_none() {
+            self.last_check = now;
+            self.consent_lost = false;
+        }
+        if let Some(controlling) = &mut self.controlling {
+            controlling.look(remotes, now);
+        }
+    }
+
+    /// What this end does as the controlling one, if it is.
+    pub(crate) fn controlling(&self) -> Option<&Controlling> {
+        self.controlling.as_deref()
+    }
+
+    pub(crate) fn controlling_mut(&mut self) -> Option<&mut Controlling> {
+        self.controlling.as_deref_mut()
     }
 
     /// Takes new credentials; returns the fragment that is no longer answered, if a restart was already under way.
     pub(crate) fn restart(&mut self, credentials: IceCredentials) -> Option<String> {
         let replaced = std::mem::replace(&mut self.credentials, credentials.into());
+        if let Some(controlling) = &mut self.controlling {
+            let of = &self.credentials;
+            controlling.restart(&of.username(), &of.remote_pwd);
+        }
         // The participant still checks with what it last confirmed; what it never used is dropped.
         match &self.previous {
             None => {
@@ -125,8 +183,13 @@ impl Ice {
             .map(|c| c.local_ufrag.as_str())
     }
 
+    /// Whether an authenticated check says anything: not where this end makes the checks and none of them is answered (any more).
+    pub(crate) fn believes_checks(&self) -> bool {
+        self.controlling.is_none() || self.selected.is_some()
+    }
+
     /// Notes an authenticated check. The latest nominated pair is selected; without nominations the first, until it was
-    /// silent for a while (the participant's address was rebound).
+    /// silent for a while (the participant's address was rebound). None of these where this end nominates.
     pub(crate) fn handle_check(
         &mut self,
         remote: SocketAddr,
@@ -136,6 +199,12 @@ impl Ice {
         self.last_check = now;
         self.consent_lost = false;
         let replaced = self.note(remote, now);
+        if self.controlling.is_some() {
+            return Checked {
+                replaced,
+                selected: None,
+            };
+        }
         let stale = || {
             let address = self
                 .addresses
@@ -154,6 +223,27 @@ impl Ice {
         if selected.is_some() {
             self.selected = Some(remote);
         }
+        Checked { replaced, selected }
+    }
+
+    /// Notes an authenticated answer that was awaited: where it came from is selected.
+    pub(crate) fn handle_answer(
+        &mut self,
+        remote: SocketAddr,
+        id: TransactionId,
+        now: Instant,
+    ) -> Checked {
+        self.last_check = now;
+        self.consent_lost = false;
+        if let Some(controlling) = &mut self.controlling {
+            controlling.handle_answer(remote, id, now);
+        }
+        let replaced = self.note(remote, now);
+        let selected = match self.selected.replace(remote) {
+            None => Some(Selected::First),
+            Some(before) if before == remote => None,
+            Some(_) => Some(Selected::Moved),
+        };
         Checked { replaced, selected }
     }
 
@@ -195,19 +285,31 @@ impl Ice {
         }
     }
 
-    /// When consent ends unless a check arrives; `None` when it has ended.
-    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+    /// When consent ends unless a check or an answer arrives; `None` when it has ended.
+    fn consent_until(&self) -> Option<Instant> {
         (!self.consent_lost).then(|| self.last_check + CONSENT)
     }
 
-    /// Whether consent ends now. Its addresses are to be taken from the table then.
-    pub(crate) fn handle_timeout(&mut self, now: Instant) -> bool {
-        let lost = self.poll_timeout().is_some_and(|at| at <= now);
-        if lost {
+    /// When something is due: the end of consent, or a check of this end.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        let checks = self.controlling.as_ref().and_then(|of| of.poll_timeout());
+        self.consent_until().into_iter().chain(checks).min()
+    }
+
+    /// What ends now, if anything.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) -> Option<Ended> {
+        let controlling = self.controlling.as_mut();
+        let given_up = controlling.is_some_and(|of| of.gives_up(now));
+        let over = self.consent_until().is_some_and(|at| at <= now);
+        if over || (given_up && self.selected.is_none()) {
             self.consent_lost = true;
             self.selected = None;
+            if let Some(controlling) = &mut self.controlling {
+                controlling.end();
+            }
+            return Some(Ended::Consent);
         }
-        lost
+        given_up.then_some(Ended::Looking)
     }
 
     /// Takes all addresses out.
@@ -286,9 +388,12 @@ mod tests {
         let start = Instant::now();
         let mut ice = Ice::new(credentials("a"), start);
         ice.handle_check(address(1), Nomination::Nominated, start + 5 * SECOND);
-        assert!(!ice.handle_timeout(start + 34 * SECOND));
-        assert!(ice.handle_timeout(start + 35 * SECOND));
-        assert!(!ice.handle_timeout(start + 99 * SECOND), "said once");
+        assert_eq!(ice.handle_timeout(start + 34 * SECOND), None);
+        assert_eq!(
+            ice.handle_timeout(start + 35 * SECOND),
+            Some(Ended::Consent)
+        );
+        assert_eq!(ice.handle_timeout(start + 99 * SECOND), None, "said once");
         assert_eq!((ice.selected(), ice.poll_timeout()), (None, None));
         let again = ice.handle_check(address(1), Nomination::Ordinary, start + 100 * SECOND);
         assert_eq!(again.selected, Some(Selected::First));
@@ -306,6 +411,82 @@ mod tests {
         assert_eq!(ice.confirm("b"), Some("a".into()));
         assert!(ice.key("a", "a-peer").is_none());
         assert_eq!(ice.confirm("b"), None);
+    }
+
+    /// A transport that checks `address(1)` and `address(2)`, and the check that it sent to the first.
+    fn looking(start: Instant) -> (Ice, TransactionId) {
+        let mut ice = Ice::new(credentials("a"), start);
+        ice.control(|| Key::new("secret"));
+        ice.look(&[address(1), address(2)], start);
+        let check = ice.controlling_mut().unwrap().poll_check(start).unwrap();
+        assert_eq!(check.remote, address(1));
+        (ice, check.id)
+    }
+
+    #[test]
+    fn an_answer_selects_where_checks_of_the_other_end_do_not() {
+        let start = Instant::now();
+        let (mut ice, id) = looking(start);
+        assert!(!ice.believes_checks());
+        let answered = ice.handle_answer(address(1), id, start + SECOND);
+        assert_eq!(answered.selected, Some(Selected::First));
+        assert!(ice.believes_checks());
+        let checked = ice.handle_check(address(9), Nomination::Nominated, start + 9 * SECOND);
+        assert_eq!(checked.selected, None);
+        assert_eq!(ice.selected(), Some(address(1)));
+        assert_eq!(
+            ice.handle_timeout(start + 38 * SECOND),
+            None,
+            "the check renewed consent"
+        );
+        assert_eq!(
+            ice.handle_timeout(start + 39 * SECOND),
+            Some(Ended::Consent)
+        );
+        assert_eq!(ice.poll_timeout(), None, "nothing more is checked");
+    }
+
+    #[test]
+    fn without_any_answer_consent_ends_early_and_after_a_restart_when_it_would_have() {
+        let start = Instant::now();
+        let (mut ice, _) = looking(start);
+        assert_eq!(ice.handle_timeout(start + 9 * SECOND), None);
+        assert_eq!(
+            ice.handle_timeout(start + 10 * SECOND),
+            Some(Ended::Consent)
+        );
+        assert_eq!(ice.handle_timeout(start + 31 * SECOND), None, "said once");
+
+        let (mut ice, id) = looking(start);
+        ice.handle_answer(address(1), id, start);
+        ice.restart(credentials("b"));
+        ice.look(&[address(2)], start + SECOND);
+        assert_eq!(
+            ice.handle_timeout(start + 11 * SECOND),
+            Some(Ended::Looking)
+        );
+        assert_eq!(ice.selected(), Some(address(1)));
+        assert_eq!(
+            ice.handle_timeout(start + 30 * SECOND),
+            Some(Ended::Consent)
+        );
+    }
+
+    #[test]
+    fn an_answer_after_a_restart_may_move() {
+        let start = Instant::now();
+        let (mut ice, id) = looking(start);
+        ice.handle_answer(address(1), id, start);
+        ice.restart(credentials("b"));
+        ice.look(&[address(2)], start + SECOND);
+        let check = ice
+            .controlling_mut()
+            .unwrap()
+            .poll_check(start + SECOND)
+            .unwrap();
+        let moved = ice.handle_answer(check.remote, check.id, start + SECOND);
+        assert_eq!(moved.selected, Some(Selected::Moved));
+        assert_eq!(ice.selected(), Some(address(2)));
     }
 
     #[test]

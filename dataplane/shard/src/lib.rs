@@ -21,6 +21,7 @@ mod bwe;
 mod codec;
 mod command;
 mod config;
+mod controlling;
 mod counters;
 mod departures;
 mod event;

@@ -66,6 +66,10 @@ pub const ADDRESSES_PER_TRANSPORT: usize = 4;
 /// those they replace. An attacker who invents SSRCs reaches only this.
 pub const SSRCS_PER_TRANSPORT: usize = 64;
 
+/// And more than that where more tracks are negotiated, as on a trunk: for each layer its media, its retransmissions, and those
+/// they replace.
+pub const SSRCS_PER_LAYER: usize = 4;
+
 /// An SSRC that was silent this long may be replaced when the table is full.
 pub const SSRC_IDLE: Duration = Duration::from_secs(10);
 
@@ -105,6 +109,38 @@ pub const CONSENT: Duration = Duration::from_secs(30);
 /// A selected address without checks this long gives way to another that is checked but not nominated: some browsers
 /// nominate once and only check from then on. Checks come every 2.5 s or faster.
 pub const SELECTED_SILENT: Duration = Duration::from_secs(6);
+
+/// Remote addresses that one transport checks: IPv4 and IPv6 of four interfaces. More would let whoever is called draw more
+/// datagrams to addresses that may be anybody's (RFC 8445 §19.5.1): these get at most seven small ones each.
+pub const REMOTES_MAX: usize = 8;
+
+/// Ta of RFC 8445 §14.2: between two checks of one transport.
+pub const CHECK_PACE: Duration = Duration::from_millis(50);
+
+/// RTO of RFC 8445 §14.3, its least: until a check without an answer is repeated, doubled each time.
+pub const CHECK_RETRY: Duration = Duration::from_millis(500);
+
+/// Deviation: RFC 8489 §6.2.1 goes on doubling. So seven are sent, as there, but within ten seconds and not within 32: on a way
+/// that loses a quarter in each direction one trunk in 300 would not come about, with doubling one in 60.
+pub const CHECK_RETRY_MAX: Duration = Duration::from_secs(2);
+
+/// When no remote address has answered for this long, none will. Longer keeps control from trying something else.
+pub const CHECKS_GIVEN_UP: Duration = Duration::from_secs(10);
+
+/// RFC 7675 §5.1: consent is asked for every 5 s, 0.8 to 1.2 times that at random. The shortest,
+pub const CONSENT_CHECK_MIN: Duration = Duration::from_secs(4);
+
+/// and what the longest has more.
+pub const CONSENT_CHECK_SPREAD: Duration = Duration::from_secs(2);
+
+const _: () = assert!(
+    CHECK_RETRY.as_millis() >= CHECK_PACE.as_millis() * REMOTES_MAX as u128,
+    "RFC 8445 §14.3: a check is not repeated before all others had their turn"
+);
+const _: () = assert!(
+    CONSENT.as_millis() >= 5 * (CONSENT_CHECK_MIN.as_millis() + CONSENT_CHECK_SPREAD.as_millis()),
+    "consent outlives three losses in a row"
+);
 
 // ── Audio ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
 

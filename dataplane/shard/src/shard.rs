@@ -1,16 +1,17 @@
 //! The shard itself: its tables, and the calls that the runtime makes. What the calls do is in the files below this one.
 //!
 //! ```text
-//! handle_datagram ─ receive ─┬─ stun                        answered at once
+//! handle_datagram ─ receive ─┬─ checks                      STUN: answered at once, or an answer
 //!                            ├─ event                       DTLS, for control
 //!                            ├─ media ─ bind ─ forward ─┐   RTP
 //!                            └─ rtcp ── resend ─────────┤
-//! handle_timeout ── timers ── reports                   │
+//! handle_timeout ── timers ── checks, reports           │
 //! flush ─────────── egress ◄────────────────────────────┘
 //! ```
 
 mod bandwidth;
 mod bind;
+mod checks;
 mod commands;
 mod egress;
 mod forward;
@@ -75,8 +76,10 @@ pub struct Shard {
     subscription_ids: HashMap<SubscriptionId, u32, SeededHash>,
     /// Local user name fragments.
     ufrags: HashMap<Box<str>, u32, SeededHash>,
-    /// Addresses that authenticated checks came from.
+    /// Addresses that authenticated checks came from, or answers to checks.
     addresses: HashMap<SocketAddr, u32, SeededHash>,
+    /// Addresses that transports check, at most [`crate::limits::REMOTES_MAX`] each. Changed by commands, and when one has answered.
+    asked: HashMap<SocketAddr, u32, SeededHash>,
 
     packets: Packets,
     kept: Kept,
@@ -127,6 +130,7 @@ impl Shard {
                 config.transports_max * ADDRESSES_PER_TRANSPORT,
                 hash,
             ),
+            asked: HashMap::with_hasher(hash),
             packets: Packets::new(config.history_packets_max + PACKETS_PER_BATCH_MAX),
             kept: Kept::new(config.history_packets_max),
             tx: Tx::new(config.send_buffers, config.transports_max),

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use weir_srtp::{Receiver, Sender};
+use weir_srtp::{MasterKey, Receiver, Sender};
 use weir_wire::{ExtSeq, Seq};
 
 use crate::bandwidth::Bandwidth;
@@ -10,7 +10,7 @@ use crate::departures::Departures;
 use crate::feedback::Feedback;
 use crate::ice::Ice;
 use crate::ids::{ExtensionIds, TransportId};
-use crate::limits::{DATAGRAMS_PER_SECOND, SSRC_IDLE, SSRCS_PER_TRANSPORT};
+use crate::limits::{DATAGRAMS_PER_SECOND, SSRC_IDLE, SSRCS_PER_LAYER, SSRCS_PER_TRANSPORT};
 use crate::publisher::Tag;
 use crate::round_trip::RoundTrip;
 use crate::status::TransportStatus;
@@ -25,7 +25,10 @@ pub(crate) struct Transport {
     pub(crate) ice: Ice,
     pub(crate) sender: Option<Sender>,
     pub(crate) receiver: Option<Receiver>,
+    /// Sorted by SSRC.
     pub(crate) streams: Vec<Stream>,
+    /// At most so many; there is room for them.
+    streams_max: usize,
     /// Table indices.
     pub(crate) tracks: Vec<u32>,
     /// Table indices.
@@ -128,6 +131,7 @@ impl Transport {
             sender: None,
             receiver: None,
             streams: Vec::with_capacity(SSRCS_PER_TRANSPORT),
+            streams_max: SSRCS_PER_TRANSPORT,
             tracks: Vec::new(),
             subscriptions: Vec::new(),
             extensions: ExtensionIds::default(),
@@ -167,20 +171,44 @@ impl Transport {
 
     /// The place of an SSRC in `streams`, made if it is new: its packets are authentic. `None` when there is no room.
     pub(crate) fn stream(&mut self, ssrc: u32, now: Instant) -> Option<usize> {
-        if let Some(at) = self.streams.iter().position(|stream| stream.ssrc == ssrc) {
+        if let Ok(at) = self.place_of(ssrc) {
             self.streams[at].last_arrival = now;
             return Some(at);
         }
-        if self.streams.len() == SSRCS_PER_TRANSPORT && !self.forget_idle_stream(now) {
+        if self.streams.len() >= self.streams_max && !self.forget_idle_stream(now) {
             return None;
         }
-        self.streams.push(Stream {
+        let (Ok(at) | Err(at)) = self.place_of(ssrc);
+        let stream = Stream {
             ssrc,
             feeds: Feeds::Nothing,
             last_arrival: now,
             names: Names::default(),
-        });
-        Some(self.streams.len() - 1)
+        };
+        self.streams.insert(at, stream);
+        Some(at)
+    }
+
+    /// Where an SSRC is, or belongs, in `streams`.
+    fn place_of(&self, ssrc: u32) -> Result<usize, usize> {
+        self.streams
+            .binary_search_by_key(&ssrc, |stream| stream.ssrc)
+    }
+
+    /// Makes room for what so many layers, of all tracks together, are sent with.
+    pub(crate) fn expect_layers(&mut self, layers: usize) {
+        self.streams_max = self.streams_max.max(layers * SSRCS_PER_LAYER);
+        self.streams
+            .reserve_exact(self.streams_max - self.streams.len());
+        if let Some(receiver) = &mut self.receiver {
+            receiver.raise_sources(self.streams_max);
+        }
+    }
+
+    /// Takes the keys of a transport that has none.
+    pub(crate) fn install_keys(&mut self, local: &MasterKey, remote: &MasterKey) {
+        self.sender = Some(Sender::new(local));
+        self.receiver = Some(Receiver::new(remote, self.streams_max));
     }
 
     /// Makes room for another SSRC, here and in the SRTP receiver, if one feeds nothing and was silent for long.
@@ -196,7 +224,7 @@ impl Transport {
             .filter(|(_, s)| idle(s))
             .min_by_key(|(_, s)| s.last_arrival);
         let Some((at, _)) = oldest else { return false };
-        let stream = self.streams.swap_remove(at);
+        let stream = self.streams.remove(at);
         if let Some(receiver) = &mut self.receiver {
             receiver.forget(stream.ssrc);
         }

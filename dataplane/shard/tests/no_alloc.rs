@@ -7,6 +7,7 @@ use std::cell::Cell;
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use support::trunk::Foci;
 use support::world::Watch;
 use support::{AudioSource, Bottleneck, Link, MS, Rng, SECOND, Subscribed, VideoSource, World};
 use weir_shard::{ReceiveBuffer, Size};
@@ -235,5 +236,22 @@ fn a_call_over_bad_ways_passes_without_allocation() {
         resends > 100 && switches >= 19 && forwarded > 3000,
         "{resends} resends, {switches} switches, {forwarded} packets"
     );
+    assert_eq!(WATCHED.get(), 0, "allocations");
+}
+
+/// From the first check of a trunk, over its selection, to consent checks of minutes, and what strangers send instead of answers.
+#[test]
+fn a_trunk_comes_about_and_lasts_without_allocation() {
+    let mut foci = Foci::new(5, Link::FAR.losing(50));
+    (foci.near.watch, foci.far.watch) = (Some(watch), Some(watch));
+    let dead = SocketAddr::from(([192, 0, 2, 200], 4000));
+    foci.check(&[dead, foci.far_at]);
+    for _ in 0..60 {
+        foci.run(2 * SECOND);
+        let (_, _, check) = foci.checks().pop().expect("it checks");
+        foci.near.datagram(foci.far_at, &check);
+    }
+    let confirmed = foci.near.counters.checks_confirmed.get();
+    assert!(confirmed > 15, "{confirmed} answers");
     assert_eq!(WATCHED.get(), 0, "allocations");
 }

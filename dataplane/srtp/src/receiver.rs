@@ -102,6 +102,12 @@ impl Receiver {
         Ok(packet.len() - self.profile.rtcp_overhead())
     }
 
+    /// Lets more SSRCs be told apart, whose memory is taken now; fewer than before changes nothing.
+    pub fn raise_sources(&mut self, sources_max: usize) {
+        self.rtp_sources.raise(sources_max);
+        self.rtcp_sources.raise(sources_max);
+    }
+
     /// How many sources have a state: in RTP, and in RTCP.
     pub fn sources(&self) -> (usize, usize) {
         (self.rtp_sources.len(), self.rtcp_sources.len())

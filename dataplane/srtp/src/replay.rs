@@ -78,7 +78,7 @@ impl<const WORDS: usize> Window<WORDS> {
     }
 }
 
-/// The windows of the sources seen so far, sorted by SSRC. It has its full size from the start and never grows.
+/// The windows of the sources seen so far, sorted by SSRC. It has its full size from the start, and grows only when told to.
 pub(crate) struct Sources<const WORDS: usize> {
     list: Vec<(u32, Window<WORDS>)>,
     sources_max: usize,
@@ -90,6 +90,12 @@ impl<const WORDS: usize> Sources<WORDS> {
             list: Vec::with_capacity(sources_max),
             sources_max,
         }
+    }
+
+    /// Makes room for more.
+    pub(crate) fn raise(&mut self, sources_max: usize) {
+        self.sources_max = self.sources_max.max(sources_max);
+        self.list.reserve_exact(self.sources_max - self.list.len());
     }
 
     /// The window of a source; `None` before its first authentic packet.
@@ -129,6 +135,19 @@ mod tests {
     use super::*;
 
     type Small = Window<2>;
+
+    #[test]
+    fn a_full_table_refuses_new_sources_until_it_is_raised() {
+        let mut sources = Sources::<2>::new(1);
+        assert_eq!(sources.accept(7, 1), Ok(()));
+        assert_eq!(sources.accept(8, 1), Err(Error::TooManySources));
+        sources.raise(0);
+        assert_eq!(sources.accept(8, 1), Err(Error::TooManySources));
+        sources.raise(2);
+        assert_eq!(sources.accept(8, 1), Ok(()));
+        assert_eq!(sources.accept(9, 1), Err(Error::TooManySources));
+        assert_eq!((sources.len(), sources.get(7).is_some()), (2, true));
+    }
 
     #[test]
     fn refuses_what_came_and_what_is_too_old() {

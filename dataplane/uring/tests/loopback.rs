@@ -215,6 +215,48 @@ fn two_shards_do_not_hear_each_other() {
     }
 }
 
+fn connected_event(event: Event) -> Option<(TransportId, SocketAddr)> {
+    match event {
+        Event::IceConnected { id, remote } => Some((id, remote)),
+        _ => None,
+    }
+}
+
+#[test]
+fn a_shard_calls_another_from_its_socket_of_the_same_family() {
+    for family in [0, 1] {
+        let mut called = shard(0);
+        let mut calling = spawn(config(1)).unwrap();
+        let id = TransportId(7);
+        let ice = IceCredentials {
+            local_ufrag: "peer".into(),
+            local_pwd: "the password of the peer".into(),
+            remote_ufrag: "focus".into(),
+            remote_pwd: "the password of the focus".into(),
+        };
+        calling.send(Command::AddTransport { id, ice }).unwrap();
+        let (from, to) = (calling.addresses()[family], called.addresses()[family]);
+        // Nobody listens at the first.
+        let closed = UdpSocket::bind(SocketAddr::new(to.ip(), 0)).unwrap();
+        let remotes = vec![closed.local_addr().unwrap(), to];
+        drop(closed);
+        calling.send(Command::CheckRemotes { id, remotes }).unwrap();
+        assert_eq!(wait_for(&mut calling, connected_event), (id, to));
+        let connected = wait_for(&mut called, connected_event);
+        assert_eq!(connected, (TransportId(1), from));
+        for (shard, id) in [(&mut calling, id), (&mut called, TransportId(1))] {
+            let datagram = b"\x16\xfe\xfd hello".to_vec();
+            shard.send(Command::SendDatagram { id, datagram }).unwrap();
+        }
+        for (shard, id) in [(&mut calling, id), (&mut called, TransportId(1))] {
+            let event = wait_for(shard, datagram_event);
+            assert_eq!(event, (id, b"\x16\xfe\xfd hello".to_vec()));
+        }
+        assert_eq!(calling.shutdown().unwrap().unfinished_requests, 0);
+        assert_eq!(called.shutdown().unwrap().unfinished_requests, 0);
+    }
+}
+
 #[test]
 fn the_thread_is_named_and_pinned() {
     let allowed = allowed_cores("/proc/self/status");

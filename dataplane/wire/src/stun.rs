@@ -322,6 +322,15 @@ fn next_attribute<'a>(reader: &mut Reader<'a>) -> Option<(u16, &'a [u8])> {
 }
 
 impl TransactionId {
+    /// The id with this number among those that belong to `secret`. Whoever does not know the secret can neither tell the next one
+    /// from those before, as RFC 8489 §5 wants it, nor learn the secret from them.
+    pub fn derived(secret: &Key, number: u64) -> Self {
+        let tag = hmac::sign(&secret.0, &number.to_be_bytes());
+        let mut id = [0; 12];
+        id.copy_from_slice(&tag.as_ref()[..12]);
+        Self(id)
+    }
+
     /// What an IPv6 address is masked with: cookie and transaction id.
     fn mask(self) -> u128 {
         let mut mask = [0; 16];

@@ -2,14 +2,14 @@
 
 use std::time::Instant;
 
-use weir_srtp::{MasterKey, Profile, Receiver, Sender};
+use weir_srtp::{MasterKey, Profile};
 use weir_wire::ExtSeq;
 
 use crate::command::{AddTrack, Command, IceCredentials, Subscribe};
 use crate::counters::DropReason;
 use crate::ice::Ice;
 use crate::ids::{ExtensionIds, MediaKind, Purpose, Size, SubscriptionId, TrackId, TransportId};
-use crate::limits::{SSRCS_PER_TRANSPORT, SUBSCRIPTIONS_PER_TRACK, USED_SSRCS_MAX};
+use crate::limits::{SUBSCRIPTIONS_PER_TRACK, USED_SSRCS_MAX};
 use crate::publisher::Track;
 use crate::shard::Shard;
 use crate::subscription::{FirstNumbers, Subscription};
@@ -19,7 +19,8 @@ impl Shard {
     pub(super) fn command(&mut self, command: Command, now: Instant) {
         match command {
             Command::AddTransport { id, ice } => self.add_transport(id, ice, now),
-            Command::RestartIce { id, ice } => self.restart_ice(id, ice),
+            Command::RestartIce { id, ice } => self.restart_ice(id, ice, now),
+            Command::CheckRemotes { id, remotes } => self.check_remotes(id, &remotes, now),
             Command::InstallKeys {
                 id,
                 profile,
@@ -42,7 +43,7 @@ impl Shard {
         }
     }
 
-    fn transport(&self, id: TransportId) -> Option<u32> {
+    pub(super) fn transport(&self, id: TransportId) -> Option<u32> {
         let index = self.transport_ids.get(&id).copied();
         self.known(index)
     }
@@ -78,7 +79,7 @@ impl Shard {
         }
     }
 
-    fn restart_ice(&mut self, id: TransportId, ice: IceCredentials) {
+    fn restart_ice(&mut self, id: TransportId, ice: IceCredentials, now: Instant) {
         let Some(index) = self.transport(id) else {
             return;
         };
@@ -93,6 +94,7 @@ impl Shard {
         if let Some(unused) = transport.ice.restart(ice) {
             self.ufrags.remove(unused.as_str());
         }
+        self.look_again(index, now);
     }
 
     fn install_keys(
@@ -116,8 +118,7 @@ impl Shard {
             // The same keys with the counters at zero would break the cipher; other keys come with another transport.
             return self.counters.commands_refused.add(1);
         }
-        transport.sender = Some(Sender::new(local));
-        transport.receiver = Some(Receiver::new(remote, SSRCS_PER_TRANSPORT));
+        transport.install_keys(local, remote);
         self.choose_for_subscriber(index, now);
     }
 
@@ -176,6 +177,9 @@ impl Shard {
         for remote in transport.ice.take_addresses() {
             self.addresses.remove(&remote);
         }
+        if transport.ice.controlling().is_some() {
+            self.release_remotes(index);
+        }
     }
 
     /// Lets go of packets that wait for a transport which is about to go.
@@ -207,6 +211,9 @@ impl Shard {
         if let Some(transport) = self.transports.get_mut(transport) {
             transport.tracks.push(index);
             merge(&mut transport.extensions, extensions);
+            let tracks = transport.tracks.iter();
+            let layers = tracks.filter_map(|track| Some(self.tracks.get(*track)?.layers.len()));
+            transport.expect_layers(layers.sum());
         }
         self.place_voice(index, now);
     }

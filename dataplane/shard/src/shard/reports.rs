@@ -73,14 +73,16 @@ impl Shard {
         }
         transport.report_due = None;
         if transport.is_ready() {
-            self.send_receiver_report(index, now);
+            // As many as it takes; each holds 31 streams at most.
+            while self.send_receiver_report(index, now) == rtcp::COUNT_MAX {}
             self.send_sender_reports(index, now);
         }
     }
 
-    fn send_receiver_report(&mut self, index: u32, now: Instant) {
+    /// Of how many streams it reports: those that something came of since their last report.
+    fn send_receiver_report(&mut self, index: u32, now: Instant) -> usize {
         let Some(transport) = self.transports.get(index) else {
-            return;
+            return 0;
         };
         let own = transport.report_ssrc;
         let mut blocks = [NO_BLOCK; rtcp::COUNT_MAX];
@@ -108,6 +110,7 @@ impl Shard {
                 writer.cname(own, OWN_CNAME)
             });
         }
+        count
     }
 
     fn send_sender_reports(&mut self, index: u32, now: Instant) {

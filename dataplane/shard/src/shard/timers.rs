@@ -1,9 +1,8 @@
-//! What is due by time alone: consent, feedback, reports, keyframe requests, holes to report. Looked at together, not more
+//! What is due by time alone: consent and checks, feedback, reports, keyframe requests, holes to report. Looked at together, not more
 //! often than every tick; when nothing flows, nothing is due but consent.
 
 use std::time::Instant;
 
-use crate::event::Event;
 use crate::ids::MediaKind;
 use crate::limits::{LAYER_SILENT, REPORT_INTERVAL};
 use crate::shard::Shard;
@@ -23,17 +22,7 @@ impl Shard {
     }
 
     fn transport_timers(&mut self, index: u32, now: Instant) {
-        let Some(transport) = self.transports.get_mut(index) else {
-            return;
-        };
-        let id = transport.id;
-        if transport.ice.handle_timeout(now) {
-            let addresses = transport.ice.take_addresses();
-            for remote in addresses {
-                self.addresses.remove(&remote);
-            }
-            self.event(Event::ConsentLost { id });
-        }
+        self.checks_when_due(index, now);
         self.feedback_when_due(index, now);
         self.bandwidth_when_due(index, now);
         self.reports_when_due(index, now);

@@ -17,6 +17,7 @@ pub mod nack;
 pub mod oracle;
 pub mod peer;
 pub mod tap;
+pub mod trunk;
 pub mod viewing;
 mod vp8_order;
 mod wide;

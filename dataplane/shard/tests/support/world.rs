@@ -77,6 +77,8 @@ pub struct World {
     pub events: Vec<Event>,
     /// Segments of each transmit, with the peer's address.
     pub transmits: Vec<(Instant, SocketAddr, Vec<usize>)>,
+    /// Datagrams to addresses of no participant, until somebody takes them.
+    pub outside: Vec<(Instant, SocketAddr, Vec<u8>)>,
     pub wakeups: u64,
     /// Whether the way down has never lost anything.
     pub lossless_down: bool,
@@ -140,6 +142,7 @@ impl World {
             down: Link::PERFECT,
             events: Vec::new(),
             transmits: Vec::new(),
+            outside: Vec::new(),
             wakeups: 0,
             lossless_down: true,
             worst_jitter: Duration::ZERO,
@@ -449,19 +452,24 @@ impl World {
         self.queue.insert((self.now + after, self.order), what);
     }
 
+    /// When something happens next.
+    pub fn next(&self) -> Option<Instant> {
+        let queued = self.queue.first_key_value().map(|((at, _), _)| *at);
+        queued.into_iter().chain(self.shard.poll_timeout()).min()
+    }
+
+    /// Lets a datagram of nobody in this world arrive at the shard.
+    pub fn from_outside(&mut self, after: Duration, from: SocketAddr, bytes: Vec<u8>) {
+        self.schedule(after, InFlight::ToShard(from, bytes));
+    }
+
     /// Lets `duration` pass.
     pub fn run(&mut self, duration: Duration) {
         let end = self.now + duration;
         let mut idle_turns = 0;
         loop {
-            let queued = self.queue.first_key_value().map(|((at, _), _)| *at);
             let due = self.shard.poll_timeout();
-            let Some(next) = [queued, due]
-                .into_iter()
-                .flatten()
-                .min()
-                .filter(|at| *at <= end)
-            else {
+            let Some(next) = self.next().filter(|at| *at <= end) else {
                 break;
             };
             idle_turns = if next <= self.now { idle_turns + 1 } else { 0 };
@@ -500,6 +508,10 @@ impl World {
                 for bytes in datagrams {
                     self.send_down(peer, bytes);
                 }
+            } else {
+                let outside = datagrams.into_iter();
+                self.outside
+                    .extend(outside.map(|bytes| (self.now, transmit.remote, bytes)));
             }
             self.shard.handle_sent(transmit.buffer);
         }
