@@ -16,6 +16,7 @@ use std::{
 
 use serde_json::Value;
 
+use crate::conference::{ParticipantId, Roster};
 use room::Room;
 
 /// A device that leaves the call's state may be about to come back: clients take themselves out before they enter, and what
@@ -61,7 +62,11 @@ pub struct Authoriser {
     /// Devices that are gone at that time if they are not back by then: what has left, and what will expire.
     /// As many as there are devices in the rooms, at most.
     due: BTreeSet<(Duration, Gone)>,
+    /// Devices that have left and may be about to come back, with the foci that they named; as many as are due, at most.
+    lapsed: BTreeMap<Gone, Vec<ParticipantId>>,
     gone: VecDeque<Gone>,
+    /// Conferences whose roster may be another one; taken out after every change.
+    changed: BTreeSet<String>,
 }
 
 impl Authoriser {
@@ -73,7 +78,9 @@ impl Authoriser {
             rooms: BTreeMap::new(),
             calls: BTreeMap::new(),
             due: BTreeSet::new(),
+            lapsed: BTreeMap::new(),
             gone: VecDeque::new(),
+            changed: BTreeSet::new(),
         }
     }
 
@@ -81,6 +88,8 @@ impl Authoriser {
     pub fn handle_joined(&mut self, room_id: &str, user_id: &str) {
         if let Some(room) = self.room_mut(room_id) {
             room.join(user_id);
+            let conferences: Vec<String> = room.calls().map(str::to_owned).collect();
+            self.changed.extend(conferences);
         }
     }
 
@@ -92,6 +101,7 @@ impl Authoriser {
             && room.leave(user_id)
         {
             let conferences: Vec<String> = room.calls().map(str::to_owned).collect();
+            self.changed.extend(conferences.iter().cloned());
             self.end(&conferences, user_id);
         }
     }
@@ -125,6 +135,8 @@ impl Authoriser {
             let Some((_, gone)) = self.due.pop_first() else {
                 return;
             };
+            self.lapsed.remove(&gone);
+            self.changed.insert(gone.conf_id.clone());
             if !self.is_listed(&gone, now) {
                 self.gone.push_back(gone);
             }
@@ -139,6 +151,53 @@ impl Authoriser {
     /// The next member that is gone.
     pub fn poll_gone(&mut self) -> Option<Gone> {
         self.gone.pop_front()
+    }
+
+    /// The next conference whose roster may have changed.
+    pub fn poll_changed(&mut self) -> Option<String> {
+        self.changed.pop_first()
+    }
+
+    /// Who is in a conference, and at which foci, as far as rooms say so.
+    pub fn roster(&self, conf_id: &str, now: Duration) -> Roster {
+        let listed = self.listed(conf_id, now);
+        let foci = listed.values().flatten().cloned().collect();
+        let members = match self.policy {
+            Policy::Membership => Some(listed),
+            // Clients that never tell the focus the room: there is nothing to hold claims against.
+            Policy::Homeservers(_) | Policy::Open => None,
+        };
+        Roster { foci, members }
+    }
+
+    /// Whether another focus may call this one about a conference: a member must say that it publishes there.
+    pub fn may_trunk(&self, focus: &ParticipantId, conf_id: &str, now: Duration) -> bool {
+        match self.policy {
+            Policy::Membership => self
+                .listed(conf_id, now)
+                .values()
+                .any(|foci| foci.contains(focus)),
+            Policy::Homeservers(_) | Policy::Open => self.may(&focus.user_id, conf_id),
+        }
+    }
+
+    /// The devices in a conference with the foci that they name: those whose time is not over, and those that may come back.
+    fn listed(&self, conf_id: &str, now: Duration) -> BTreeMap<ParticipantId, Vec<ParticipantId>> {
+        let room = self
+            .calls
+            .get(conf_id)
+            .and_then(|room_id| self.rooms.get(room_id));
+        let lapsed = self.lapsed.iter().filter_map(|(gone, foci)| {
+            let device_id = gone.device_id.as_ref()?;
+            let here =
+                gone.conf_id == conf_id && room.is_some_and(|room| room.is_joined(&gone.user_id));
+            here.then(|| (ParticipantId::new(&gone.user_id, device_id), foci.clone()))
+        });
+        let listed = room.into_iter().flat_map(|room| room.listed(conf_id));
+        let listed = listed
+            .filter(|(_, listing)| !listing.is_over(now))
+            .map(|(device, listing)| (device, listing.foci.clone()));
+        lapsed.chain(listed).collect()
     }
 
     /// Whether `user_id` may join the conference now.
@@ -173,6 +232,7 @@ impl Authoriser {
         let ended = content.as_object().is_none_or(serde_json::Map::is_empty)
             || content.get("m.terminated").is_some();
         if ended {
+            self.changed.insert(conf_id.to_owned());
             if self.calls.get(conf_id).is_some_and(|room| room == room_id) {
                 self.calls.remove(conf_id);
             }
@@ -184,6 +244,7 @@ impl Authoriser {
                 return;
             };
             let displaced = room.add_call(conf_id);
+            self.changed.insert(conf_id.to_owned());
             self.calls.insert(conf_id.to_owned(), room_id.to_owned());
             if let Some(displaced) = displaced {
                 self.calls.remove(&displaced);
@@ -196,22 +257,29 @@ impl Authoriser {
             return;
         };
         let (before, after) = room.replace_devices(user_id, room::read_devices(content));
-        for ((conf_id, device_id), expiry) in &before {
+        let conferences = before.keys().chain(after.keys());
+        self.changed
+            .extend(conferences.map(|(conf_id, _)| conf_id.clone()));
+        for ((conf_id, device_id), listing) in &before {
             let gone = Gone {
                 conf_id: conf_id.clone(),
                 user_id: user_id.to_owned(),
                 device_id: Some(device_id.clone()),
             };
-            if let Some(expiry) = expiry {
-                self.due.remove(&(*expiry, gone.clone()));
+            if let Some(expiry) = listing.expiry {
+                self.due.remove(&(expiry, gone.clone()));
             }
             if !after.contains_key(&(conf_id.clone(), device_id.clone())) {
+                self.lapsed.insert(gone.clone(), listing.foci.clone());
                 self.due.insert((now + GRACE, gone));
             }
         }
-        for ((conf_id, device_id), expiry) in after {
+        for ((conf_id, device_id), listing) in after {
             // What is over when it arrives says more about the clocks than about the device; so does what lasts for ever.
-            if let Some(expiry) = expiry.filter(|expiry| (now..now + EXPIRY_MAX).contains(expiry)) {
+            if let Some(expiry) = listing
+                .expiry
+                .filter(|expiry| (now..now + EXPIRY_MAX).contains(expiry))
+            {
                 let gone = Gone {
                     conf_id,
                     user_id: user_id.to_owned(),
@@ -227,12 +295,11 @@ impl Authoriser {
         let Some(device_id) = &gone.device_id else {
             return false;
         };
-        let expiry = self
+        let listing = self
             .rooms
             .values()
-            .filter_map(|room| room.device(&gone.user_id, &gone.conf_id, device_id))
-            .next();
-        expiry.is_some_and(|expiry| expiry.is_none_or(|expiry| expiry > now))
+            .find_map(|room| room.device(&gone.user_id, &gone.conf_id, device_id));
+        listing.is_some_and(|listing| !listing.is_over(now))
     }
 
     /// Ends the legs of a user that has no right to be there any more.
@@ -256,6 +323,7 @@ impl Authoriser {
         for conf_id in &conferences {
             self.calls.remove(conf_id);
         }
+        self.changed.extend(conferences.iter().cloned());
         for user_id in room.joined() {
             self.end(&conferences, user_id);
         }

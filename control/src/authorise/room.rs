@@ -7,6 +7,8 @@ use std::{
 
 use serde_json::Value;
 
+use crate::conference::ParticipantId;
+
 /// Calls of one room. Every call leaves its state event behind; the oldest gives way. More only helps a room that has so many
 /// calls at once.
 const CALLS_MAX: usize = 256;
@@ -17,11 +19,30 @@ const MEMBERS_MAX: usize = 50_000;
 /// Devices in calls that one user's state event may list. One or two are usual.
 const DEVICES_MAX: usize = 32;
 
+/// Foci that one device may say it publishes to. One is usual; two while it moves from one to the other.
+const FOCI_MAX: usize = 4;
+
 /// Bytes of an id that a client has chosen.
 const ID_BYTES_MAX: usize = 255;
 
-/// The devices of one user: (conference, device) and when the listing expires, if it does.
-pub(super) type Devices = BTreeMap<(String, String), Option<Duration>>;
+/// The devices of one user, by conference and device.
+pub(super) type Devices = BTreeMap<(String, String), Listing>;
+
+/// What a user says of one of its devices in one call.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Listing {
+    /// When the listing expires, if it does.
+    pub(super) expiry: Option<Duration>,
+    /// The foci that the device publishes to (`m.foci.active`).
+    pub(super) foci: Vec<ParticipantId>,
+}
+
+impl Listing {
+    /// Whether its time is over.
+    pub(super) fn is_over(&self, now: Duration) -> bool {
+        self.expiry.is_some_and(|expiry| expiry <= now)
+    }
+}
 
 /// One room: who is in it, which calls it has, which devices say that they are in them.
 #[derive(Debug, Default)]
@@ -87,15 +108,27 @@ impl Room {
         (before, devices)
     }
 
-    /// When the listing of a device expires, if it is listed.
-    pub(super) fn device(
-        &self,
-        user_id: &str,
-        conf_id: &str,
-        device_id: &str,
-    ) -> Option<Option<Duration>> {
+    /// What is said of a device, if it is listed.
+    pub(super) fn device(&self, user_id: &str, conf_id: &str, device_id: &str) -> Option<&Listing> {
         let key = (conf_id.to_owned(), device_id.to_owned());
-        self.devices.get(user_id)?.get(&key).copied()
+        self.devices.get(user_id)?.get(&key)
+    }
+
+    /// All devices that joined users list in a conference.
+    pub(super) fn listed<'a>(
+        &'a self,
+        conf_id: &'a str,
+    ) -> impl Iterator<Item = (ParticipantId, &'a Listing)> {
+        let users = self
+            .devices
+            .iter()
+            .filter(|(user_id, _)| self.is_joined(user_id));
+        users.flat_map(move |(user_id, devices)| {
+            let here = devices.iter().filter(move |((conf, _), _)| conf == conf_id);
+            here.map(move |((_, device_id), listing)| {
+                (ParticipantId::new(user_id, device_id), listing)
+            })
+        })
     }
 }
 
@@ -134,10 +167,25 @@ pub(super) fn read_devices(content: &Value) -> Devices {
                 .flatten()
                 .find_map(Value::as_u64)
                 .map(Duration::from_millis);
-            devices.insert((conf_id.to_owned(), device_id.to_owned()), expiry);
+            let foci = read_foci(device);
+            devices.insert(
+                (conf_id.to_owned(), device_id.to_owned()),
+                Listing { expiry, foci },
+            );
         }
     }
     devices
+}
+
+/// The foci that a device says it publishes to, under the stable or the unstable name.
+fn read_foci(device: &Value) -> Vec<ParticipantId> {
+    let names = ["m.foci.active", "org.matrix.msc3898.foci.active"];
+    let said = names.iter().find_map(|name| device.get(name)?.as_array());
+    let foci = said.into_iter().flatten().filter_map(|focus| {
+        let (user_id, device_id) = (id(focus.get("user_id"))?, id(focus.get("device_id"))?);
+        Some(ParticipantId::new(user_id, device_id))
+    });
+    foci.take(FOCI_MAX).collect()
 }
 
 fn id(value: Option<&Value>) -> Option<&str> {

@@ -1,6 +1,6 @@
 //! The notice board of one conference: everything that can be subscribed to, and each participant's view of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use weir_shard::TrackId;
 use weir_signal::{
@@ -9,19 +9,30 @@ use weir_signal::{
     sdp::MediaKind,
 };
 
-use super::{ParticipantId, leg::Leg};
+use super::{ParticipantId, leg::Leg, remote::RemoteStreams};
 
 /// All streams and tracks of a conference. Stream ids are unique in it: see [`super::streams`].
 #[derive(Debug, Default)]
 pub(super) struct Board {
-    streams: BTreeMap<String, (ParticipantId, Stream)>,
+    streams: BTreeMap<String, Posted>,
     tracks: BTreeMap<TrackName, Advertised>,
+}
+
+/// One stream on the board.
+#[derive(Debug)]
+struct Posted {
+    /// The leg that it comes over: its owner's own, or a trunk.
+    leg: ParticipantId,
+    stream: Stream,
 }
 
 /// One track on the board.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Advertised {
+    /// Whose it is.
     pub(super) owner: ParticipantId,
+    /// The leg that it comes over: its owner's own, or a trunk.
+    pub(super) leg: ParticipantId,
     pub(super) track: TrackId,
     pub(super) kind: MediaKind,
     /// Simulcast layers, as the shard numbers them.
@@ -30,46 +41,92 @@ pub(super) struct Advertised {
     pub(super) cname: String,
 }
 
+/// Who looks at the board.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Viewer<'a> {
+    pub(super) leg: &'a ParticipantId,
+    /// Another focus sees only those who are here themselves. **What came over a trunk goes over no other**: no path has two of
+    /// them, so there is no loop.
+    pub(super) is_trunk: bool,
+}
+
+impl Viewer<'_> {
+    fn sees(self, leg: &ParticipantId, owner: Option<&ParticipantId>) -> bool {
+        leg != self.leg && (!self.is_trunk || owner == Some(leg))
+    }
+}
+
 impl Board {
     pub(super) fn new<'a>(legs: impl Iterator<Item = &'a Leg>) -> Self {
         let mut board = Self::default();
         for leg in legs {
-            let owner = leg.participant();
-            for (stream_id, mut stream) in leg.streams().advertised() {
-                stream.user_id = Some(owner.user_id.clone());
-                stream.device_id = Some(owner.device_id.clone());
-                board.streams.insert(stream_id, (owner.clone(), stream));
-            }
-            for (stream_id, track_id, track, published) in leg.streams().tracks() {
-                let name = TrackName {
-                    stream_id: stream_id.to_owned(),
-                    track_id: track_id.to_owned(),
-                };
-                let cname = format!("weir-{}", leg.transport().0);
-                board.tracks.insert(
-                    name,
-                    Advertised {
-                        owner: owner.clone(),
-                        track,
-                        kind: published.kind,
-                        rids: published.rids.iter().map(|rid| rid.id.clone()).collect(),
-                        cname,
-                    },
-                );
+            match &leg.trunk {
+                None => board.post_own(leg),
+                Some(trunk) => board.post_remote(leg, &trunk.remote),
             }
         }
         board
     }
 
-    /// What `receiver` may subscribe to: everything but its own streams.
-    pub(super) fn snapshot_for(&self, receiver: &ParticipantId) -> StreamMetadata {
-        let others = self
+    fn post_own(&mut self, leg: &Leg) {
+        let owner = leg.participant();
+        for (stream_id, mut stream) in leg.streams().advertised() {
+            stream.user_id = Some(owner.user_id.clone());
+            stream.device_id = Some(owner.device_id.clone());
+            let leg = owner.clone();
+            self.streams.insert(stream_id, Posted { leg, stream });
+        }
+        for (stream_id, track_id, track, published) in leg.streams().tracks() {
+            let advertised = Advertised {
+                owner: owner.clone(),
+                leg: owner.clone(),
+                track,
+                kind: published.kind,
+                rids: published.rids.iter().map(|rid| rid.id.clone()).collect(),
+                cname: format!("weir-{}", leg.transport().0),
+            };
+            self.tracks.insert(
+                TrackName {
+                    stream_id: stream_id.to_owned(),
+                    track_id: track_id.to_owned(),
+                },
+                advertised,
+            );
+        }
+    }
+
+    /// Everything that a trunk announces can be asked for; a track is there once it flows.
+    fn post_remote(&mut self, leg: &Leg, remote: &RemoteStreams) {
+        for (stream_id, stream) in remote.streams() {
+            let posted = Posted {
+                leg: leg.participant().clone(),
+                stream: stream.clone(),
+            };
+            self.streams.insert(stream_id.to_owned(), posted);
+        }
+        for (name, owner, track, kind) in remote.tracks() {
+            let advertised = Advertised {
+                owner: owner.clone(),
+                leg: leg.participant().clone(),
+                track,
+                kind,
+                rids: Vec::new(),
+                // In step are the tracks of one owner, as far as the trunk keeps them so.
+                cname: format!("weir-{}-{}", leg.transport().0, name.stream_id),
+            };
+            self.tracks.insert(name, advertised);
+        }
+    }
+
+    /// What may be subscribed to: everything that does not come from the viewer itself.
+    pub(super) fn snapshot_for(&self, viewer: Viewer<'_>) -> StreamMetadata {
+        let seen = self
             .streams
             .iter()
-            .filter(|(_, (owner, _))| owner != receiver);
+            .filter(|(_, posted)| viewer.sees(&posted.leg, posted.owner().as_ref()));
         StreamMetadata {
-            streams: others
-                .map(|(id, (_, stream))| (id.clone(), stream.clone()))
+            streams: seen
+                .map(|(id, posted)| (id.clone(), posted.stream.clone()))
                 .collect(),
         }
     }
@@ -78,25 +135,47 @@ impl Board {
         self.tracks.get(name)
     }
 
+    /// Whether there is such a track, flowing or not.
+    pub(super) fn is_announced(&self, name: &TrackName) -> bool {
+        let posted = self.streams.get(&name.stream_id);
+        posted.is_some_and(|posted| posted.stream.tracks.contains_key(&name.track_id))
+    }
+
     /// The track that a shard knows by that id. Looks at all of them: who speaks changes a few times a minute.
     pub(super) fn named(&self, track: TrackId) -> Option<(&TrackName, &Advertised)> {
         self.tracks.iter().find(|(_, of)| of.track == track)
     }
 
-    /// The tracks that `receiver` may have.
-    pub(super) fn tracks_of_others(
+    /// The tracks that the viewer may have now.
+    pub(super) fn tracks_for(
         &self,
-        receiver: &ParticipantId,
-    ) -> impl Iterator<Item = &Advertised> {
+        viewer: Viewer<'_>,
+    ) -> impl Iterator<Item = (&TrackName, &Advertised)> {
         self.tracks
-            .values()
-            .filter(move |advertised| advertised.owner != *receiver)
+            .iter()
+            .filter(move |(_, of)| viewer.sees(&of.leg, Some(&of.owner)))
     }
 
-    /// Whether somebody other than `owner` has a stream of that id.
-    pub(super) fn is_taken(&self, stream_id: &str, owner: &ParticipantId) -> bool {
+    /// Whether a stream of that id comes over another leg than this one.
+    pub(super) fn is_taken(&self, stream_id: &str, leg: &ParticipantId) -> bool {
         self.streams
             .get(stream_id)
-            .is_some_and(|(other, _)| other != owner)
+            .is_some_and(|posted| posted.leg != *leg)
+    }
+
+    /// Those whose streams come over other legs than this one.
+    pub(super) fn owners_elsewhere(&self, leg: &ParticipantId) -> BTreeSet<ParticipantId> {
+        self.streams
+            .values()
+            .filter(|posted| posted.leg != *leg)
+            .filter_map(Posted::owner)
+            .collect()
+    }
+}
+
+impl Posted {
+    fn owner(&self) -> Option<ParticipantId> {
+        let (user_id, device_id) = (&self.stream.user_id, &self.stream.device_id);
+        Some(ParticipantId::new(user_id.as_ref()?, device_id.as_ref()?))
     }
 }

@@ -9,11 +9,13 @@ use weir_signal::{
 };
 
 use super::{
-    CallEnd, Conferences, Happened, InviteResult, Output, ParticipantId, Refusal, Sender,
+    CallEnd, Conferences, DtlsRole, Happened, InviteResult, Output, ParticipantId, Refusal, Sender,
+    TrunkEvent,
     conference::Conference,
     ids,
     leg::{Leg, NewLeg},
     mapping,
+    trunk::{Phase, Trunk},
 };
 
 impl Conferences {
@@ -32,7 +34,9 @@ impl Conferences {
                 Err(reason) => self.refuse_invite(sender, &envelope, reason),
             },
             // An ICE-lite end learns where the client is from its checks.
-            Body::Candidates(_) => self.expect_call(sender, &envelope, |_| false, now),
+            Body::Candidates(_) => {
+                self.expect_call(sender, &envelope, |_| false, now);
+            }
             Body::SelectAnswer { selected_party_id } => {
                 self.expect_call(
                     sender,
@@ -41,12 +45,19 @@ impl Conferences {
                     now,
                 );
             }
-            Body::Hangup { .. } | Body::Reject { .. } => {
-                self.expect_call(sender, &envelope, |_| true, now)
+            Body::Reject { .. } => {
+                let rejects = |leg: &Leg| leg.is_calling();
+                if self.expect_call(sender, &envelope, rejects, now) {
+                    self.shared.refuse(Refusal::TrunkRefused);
+                }
             }
-            // The focus calls nobody.
-            Body::Answer(_) => self.shared.refuse(Refusal::UnknownCall),
+            Body::Hangup { .. } => {
+                self.expect_call(sender, &envelope, |_| true, now);
+            }
+            // Participants call; only other foci are called.
+            Body::Answer(answer) => self.handle_answer(sender, &envelope, answer, now),
         }
+        self.connect(&envelope.conf_id, now);
     }
 
     /// Refuses a message instead of handing it to [`Conferences::handle_call`]. The sender of an invite is told, unless it
@@ -71,14 +82,14 @@ impl Conferences {
         }
     }
 
-    /// Finds the leg that a message is about; ends it, without a word, if `ends` says so.
+    /// Finds the leg that a message is about; ends it, without a word, if `ends` says so. Whether it did.
     fn expect_call(
         &mut self,
         sender: Sender<'_>,
         envelope: &Envelope,
         ends: impl FnOnce(&Leg) -> bool,
         now: Instant,
-    ) {
+    ) -> bool {
         let participant = ParticipantId::new(sender.user_id, &envelope.device_id);
         let leg = self
             .conferences
@@ -89,9 +100,13 @@ impl Conferences {
             // What crosses the end of a call, or comes after its transport was closed, is nobody's fault.
             None if self.ended.contains(&participant, &envelope.call_id) => {}
             None => self.shared.refuse(Refusal::UnknownCall),
-            Some(leg) if ends(leg) => self.remove_leg(&envelope.conf_id, &participant, None, now),
+            Some(leg) if ends(leg) => {
+                self.remove_leg(&envelope.conf_id, &participant, None, now);
+                return true;
+            }
             Some(_) => {}
         }
+        false
     }
 
     fn handle_invite(
@@ -110,12 +125,17 @@ impl Conferences {
         let settings = &self.shared.settings;
         let fingerprint = settings.fingerprint.clone();
         let addresses = settings.shards[shard].clone();
-        let mut session = Session::new(LocalParameters {
+        let local = LocalParameters {
             session_id: self.shared.session_id(),
             ice: self.shared.ice_credentials(transport),
             fingerprint: fingerprint.into(),
             addresses,
-        });
+        };
+        let mut session = if invite.trunk {
+            Session::called_by_focus(local)
+        } else {
+            Session::new(local)
+        };
         let offered = session
             .handle_offer(&invite.sdp)
             .map_err(|_: SdpError| Refusal::BadSdp)?;
@@ -129,8 +149,13 @@ impl Conferences {
         self.shared.push(Output::OpenTransport {
             id: transport,
             shard,
+            role: DtlsRole::Server,
             remote_fingerprint: remote.fingerprint.into(),
         });
+        if invite.trunk {
+            let accepted = Happened::Trunk(TrunkEvent::Accepted);
+            self.shared.push(Output::Happened(accepted));
+        }
 
         let mut leg = Leg::new(
             NewLeg {
@@ -140,19 +165,20 @@ impl Conferences {
                 transport,
                 shard,
                 session,
+                trunk: invite.trunk.then(|| Trunk::new(Phase::Connecting, now)),
             },
             &self.shared,
             now,
         );
         if let Some(metadata) = invite.metadata.clone() {
-            leg.streams.handle_metadata(metadata);
+            leg.handle_metadata(metadata);
         }
         self.transports
             .insert(transport, (envelope.conf_id.clone(), participant.clone()));
         let conference = self
             .conferences
             .entry(envelope.conf_id.clone())
-            .or_insert_with(|| Conference::new(self.shared.conference_id(), shard));
+            .or_insert_with(|| Conference::new(self.shared.conference_id(), shard, now));
         conference.add(leg, offered.answer, &mut self.shared);
         conference.settle(&participant, &mut self.shared, now);
         Ok(())
@@ -193,11 +219,11 @@ impl Conferences {
         if sender.age >= Duration::from_millis(invite.lifetime_ms) {
             return Err(Refusal::Expired);
         }
-        if invite.trunk {
-            return Err(Refusal::Trunk);
-        }
         if self.draining {
             return Err(Refusal::Draining);
+        }
+        if invite.trunk {
+            self.check_trunk(participant, conference, older)?;
         }
         let limits = &self.shared.settings.limits;
         match conference {
@@ -205,8 +231,10 @@ impl Conferences {
                 Err(Refusal::TooManyConferences)
             }
             None => Ok(()),
-            Some(_) if older.is_some() => Ok(()),
-            Some(conference) if conference.legs.len() >= limits.participants_per_conference_max => {
+            Some(_) if older.is_some() || invite.trunk => Ok(()),
+            Some(conference)
+                if conference.participants().count() >= limits.participants_per_conference_max =>
+            {
                 Err(Refusal::TooManyParticipants)
             }
             Some(conference) => {
@@ -221,6 +249,31 @@ impl Conferences {
                     Ok(())
                 }
             }
+        }
+    }
+
+    /// Whether another focus may have a trunk. Of two calls that cross, that of the lower (user, device) goes on: the other focus
+    /// ends its own when it gets this one's.
+    fn check_trunk(
+        &self,
+        focus: &ParticipantId,
+        conference: Option<&Conference>,
+        older: Option<&Leg>,
+    ) -> Result<(), Refusal> {
+        let settings = &self.shared.settings;
+        let trunks_max = settings.limits.trunks_per_conference_max;
+        if *focus == settings.focus {
+            Err(Refusal::TrunkToSelf)
+        } else if trunks_max == 0 {
+            Err(Refusal::Trunk)
+        } else if older.is_some_and(Leg::is_calling) && settings.focus < *focus {
+            Err(Refusal::TrunkCrossed)
+        } else if older.is_none()
+            && conference.is_some_and(|conference| conference.trunks().count() >= trunks_max)
+        {
+            Err(Refusal::TooManyTrunks)
+        } else {
+            Ok(())
         }
     }
 
@@ -250,8 +303,11 @@ impl Conferences {
         };
         self.transports.remove(&leg.transport());
         self.ended.push(participant, leg.call_id());
+        let ended = match leg.trunk {
+            Some(_) => Happened::Trunk(TrunkEvent::Ended),
+            None => Happened::CallEnded(CallEnd::Replaced),
+        };
         conference.remove(participant, None, &mut self.shared);
-        let ended = Happened::CallEnded(CallEnd::Replaced);
         self.shared.push(Output::Happened(ended));
     }
 

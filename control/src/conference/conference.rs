@@ -1,6 +1,9 @@
 //! One conference: its legs and its notice board.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
 
 use weir_shard::{ConferenceId, Speakers};
 use weir_signal::{
@@ -9,16 +12,22 @@ use weir_signal::{
 };
 
 use super::{
-    HangupReason, ParticipantId, Refusal, board::Board, leg::Leg, shared::Shared, streams::Origin,
+    HangupReason, ParticipantId, Refusal,
+    board::{Board, Viewer},
+    cascade::Cascade,
+    leg::Leg,
+    shared::Shared,
+    streams::{Changes, Origin},
 };
 
-/// One call (`conf_id`). Lives on one shard, from its first leg to its last.
+/// One call (`conf_id`). Lives on one shard, from its first leg to its last. Legs are participants and other foci.
 #[derive(Debug)]
 pub(super) struct Conference {
     pub(super) id: ConferenceId,
     pub(super) shard: usize,
     pub(super) legs: BTreeMap<ParticipantId, Leg>,
     pub(super) board: Board,
+    pub(super) cascade: Cascade,
     /// As last told by the shard.
     pub(super) speakers: Speakers,
     /// Whether the board has changed since all legs were settled.
@@ -26,12 +35,13 @@ pub(super) struct Conference {
 }
 
 impl Conference {
-    pub(super) fn new(id: ConferenceId, shard: usize) -> Self {
+    pub(super) fn new(id: ConferenceId, shard: usize, now: Instant) -> Self {
         Self {
             id,
             shard,
             legs: BTreeMap::new(),
             board: Board::default(),
+            cascade: Cascade::new(now),
             speakers: Speakers::default(),
             changed: false,
         }
@@ -43,8 +53,13 @@ impl Conference {
         self.legs.insert(participant.clone(), leg);
         // Its channel is not open yet: there is nowhere to say what is wrong.
         self.refresh_streams(&participant, None, shared);
+        // Who is here itself is not announced by others.
+        self.refresh_trunks(shared);
         if let Some(leg) = self.legs.get(&participant) {
-            let metadata = self.board.snapshot_for(&participant);
+            let metadata = self.board.snapshot_for(Viewer {
+                leg: &participant,
+                is_trunk: leg.trunk.is_some(),
+            });
             leg.send_call(
                 Body::Answer(Answer {
                     sdp: answer,
@@ -64,7 +79,10 @@ impl Conference {
     ) {
         if let Some(leg) = self.legs.remove(participant) {
             leg.close(reason, shared);
+            self.cascade.forget(participant);
             self.rebuild_board();
+            self.refresh_trunks(shared);
+            self.handle_demand_changed();
         }
     }
 
@@ -75,24 +93,18 @@ impl Conference {
         message: Option<&MessageName>,
         shared: &mut Shared,
     ) {
-        let Some(leg) = self.legs.get_mut(participant) else {
+        let Some(changes) = self.find_changes(participant, shared) else {
             return;
         };
-        let published = leg.session.published();
-        let (shard, board) = (leg.shard(), &self.board);
-        let origin = Origin {
-            conference: self.id,
-            transport: leg.transport(),
+        let Some(leg) = self.legs.get(participant) else {
+            return;
         };
-        let changes = leg.streams.refresh(
-            published,
-            origin,
-            |id| board.is_taken(id, participant),
-            shared,
-        );
         let changed = changes.visible || !changes.commands.is_empty();
         for command in changes.commands {
-            shared.command(shard, command);
+            shared.command(leg.shard(), command);
+        }
+        for _ in 0..changes.streams_refused {
+            shared.refuse(Refusal::NotTheirStream);
         }
         for _ in 0..changes.tracks_refused {
             shared.refuse(Refusal::TooManyTracks);
@@ -108,6 +120,41 @@ impl Conference {
         if changed {
             self.rebuild_board();
         }
+    }
+
+    /// Holds what a leg publishes, or another focus announces, against what is known of it.
+    fn find_changes(
+        &mut self,
+        participant: &ParticipantId,
+        shared: &mut Shared,
+    ) -> Option<Changes> {
+        let here: BTreeSet<ParticipantId> = match self.legs.get(participant)?.trunk {
+            Some(_) => self.participants().map(|(id, _)| id.clone()).collect(),
+            None => BTreeSet::new(),
+        };
+        let (board, cascade) = (&self.board, &self.cascade);
+        let leg = self.legs.get_mut(participant)?;
+        let published = leg.session.published();
+        let origin = Origin {
+            conference: self.id,
+            transport: leg.transport(),
+        };
+        let taken = |id: &str| board.is_taken(id, participant);
+        Some(match &mut leg.trunk {
+            None => leg.streams.refresh(published, origin, taken, shared),
+            Some(trunk) => {
+                let elsewhere = board.owners_elsewhere(participant);
+                let admits = |owner: &ParticipantId| {
+                    !here.contains(owner)
+                        && !elsewhere.contains(owner)
+                        && cascade.vouches(owner, participant)
+                };
+                trunk.handle_demand_changed();
+                trunk
+                    .remote
+                    .refresh(published, origin, admits, taken, shared)
+            }
+        })
     }
 
     fn rebuild_board(&mut self) {
@@ -128,13 +175,30 @@ impl Conference {
             changed,
             ..
         } = self;
+        if *changed {
+            self.settle_all(shared, now);
+            return;
+        }
+        if let Some(leg) = legs.get_mut(participant) {
+            leg.settle(board, shared, now);
+        }
+        self.ask_trunks(shared, now);
+    }
+
+    /// Does what follows from a change for everybody, if there was one.
+    pub(super) fn settle_all(&mut self, shared: &mut Shared, now: Instant) {
+        let Self {
+            legs,
+            board,
+            changed,
+            ..
+        } = self;
         if std::mem::take(changed) {
             for leg in legs.values_mut() {
                 leg.handle_board_changed();
                 leg.settle(board, shared, now);
             }
-        } else if let Some(leg) = legs.get_mut(participant) {
-            leg.settle(board, shared, now);
         }
+        self.ask_trunks(shared, now);
     }
 }

@@ -15,6 +15,22 @@ pub enum Happened {
     OfferSent(OfferSent),
     /// A call has ended.
     CallEnded(CallEnd),
+    /// Something about a trunk.
+    Trunk(TrunkEvent),
+}
+
+labelled! {
+    /// What happens to trunks.
+    pub enum TrunkEvent {
+        /// This focus has called another one.
+        Called => "called";
+        /// Another focus has called, and was answered.
+        Accepted => "accepted";
+        /// The channel between the two is open.
+        Up => "up";
+        /// A trunk, or the call for one, has ended.
+        Ended => "ended";
+    }
 }
 
 labelled! {

@@ -1,4 +1,5 @@
-//! One participant's end of the call at the focus: its transport, its session, its data channel.
+//! One participant's end of the call at the focus: its transport, its session, its data channel. The participant can be another
+//! focus: then the leg is a trunk's end.
 
 use std::time::Instant;
 
@@ -6,14 +7,17 @@ use serde_json::Value;
 use weir_shard::{Command, TransportId};
 use weir_signal::{
     call::{Body, Envelope, Message},
-    channel::{Description, DescriptionKind, Dialect, ErrorReply, MessageName, Status, ToClient},
+    channel::{
+        Description, DescriptionKind, Dialect, ErrorReply, FromClient, MessageName, Status,
+        ToClient,
+    },
     metadata::StreamMetadata,
     sdp::Session,
 };
 
 use super::{
-    HangupReason, Happened, LiveCall, OfferSent, Output, ParticipantId, Protection,
-    board::Board,
+    DtlsRole, HangupReason, Happened, LiveCall, OfferSent, Output, ParticipantId, Protection,
+    board::{Board, Viewer},
     limits,
     ping::{Due, Ping},
     rate::Bucket,
@@ -21,6 +25,7 @@ use super::{
     streams::Streams,
     subscriptions::{Place, Subscriptions},
     told::StatusTeller,
+    trunk::{Phase, Trunk},
 };
 
 /// A participant that calls, from its invite to its end. A new invite makes a new leg.
@@ -38,6 +43,8 @@ pub(super) struct Leg {
     dialect: Option<Dialect>,
     offer: Offer,
     pub(super) streams: Streams,
+    /// What there is beside, if the other end is a focus.
+    pub(super) trunk: Option<Trunk>,
     pub(super) subscriptions: Subscriptions,
     snapshot: Snapshot,
     pub(super) status: StatusTeller,
@@ -79,6 +86,7 @@ pub(super) struct NewLeg {
     pub(super) transport: TransportId,
     pub(super) shard: usize,
     pub(super) session: Session,
+    pub(super) trunk: Option<Trunk>,
 }
 
 impl Leg {
@@ -93,9 +101,11 @@ impl Leg {
             channel: Channel::Waiting {
                 deadline: now + shared.settings.timing.channel_timeout,
             },
-            dialect: None,
+            // Foci speak late among themselves.
+            dialect: new.trunk.as_ref().map(|_| Dialect::Late),
             offer: Offer::default(),
             streams: Streams::default(),
+            trunk: new.trunk,
             subscriptions: Subscriptions::default(),
             snapshot: Snapshot {
                 told: None,
@@ -122,6 +132,18 @@ impl Leg {
 
     pub(super) fn call_id(&self) -> &str {
         &self.envelope.call_id
+    }
+
+    pub(super) fn conf_id(&self) -> &str {
+        &self.envelope.conf_id
+    }
+
+    /// What it may see of the others.
+    fn viewer(&self) -> Viewer<'_> {
+        Viewer {
+            leg: &self.participant,
+            is_trunk: self.trunk.is_some(),
+        }
     }
 
     pub(super) fn party_id(&self) -> Option<&str> {
@@ -168,8 +190,11 @@ impl Leg {
                 shared,
             );
         }
-        shared.push(Output::CloseTransport { id: self.transport });
-        shared.command(self.shard, Command::RemoveTransport { id: self.transport });
+        // A call that was not answered has no transport yet.
+        if !self.is_calling() {
+            shared.push(Output::CloseTransport { id: self.transport });
+            shared.command(self.shard, Command::RemoveTransport { id: self.transport });
+        }
         if let Some(armed) = self.armed {
             shared.deadlines.remove(&(armed, self.transport));
         }
@@ -194,6 +219,9 @@ impl Leg {
                     ping.listen(timing, now);
                 }
                 self.channel = Channel::Open { channel, ping };
+                if let Some(trunk) = &mut self.trunk {
+                    trunk.handle_channel_open(now);
+                }
                 // Always told, even if there is nothing: the client subscribes because of it.
                 self.snapshot = Snapshot {
                     told: None,
@@ -287,7 +315,7 @@ impl Leg {
         board: &Board,
         shared: &mut Shared,
     ) {
-        let metadata = board.snapshot_for(&self.participant);
+        let metadata = board.snapshot_for(self.viewer());
         self.send(
             &ToClient::Negotiate {
                 description: Description { kind, sdp },
@@ -295,6 +323,60 @@ impl Leg {
             },
             shared,
         );
+    }
+
+    // ── Trunks ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// Whether this focus has called the other end and has not been answered.
+    pub(super) fn is_calling(&self) -> bool {
+        self.phase() == Some(Phase::Calling)
+    }
+
+    /// How far a trunk is; `None` if the leg is a participant's.
+    pub(super) fn phase(&self) -> Option<Phase> {
+        self.trunk.as_ref().map(|trunk| trunk.phase)
+    }
+
+    /// The other focus has answered.
+    pub(super) fn handle_answered(&mut self) {
+        if let Some(trunk) = &mut self.trunk {
+            trunk.phase = Phase::Connecting;
+        }
+    }
+
+    /// The transport has an address. Where this focus has made the checks, the handshake is its to begin.
+    pub(super) fn handle_ice_connected(&mut self, shared: &mut Shared) {
+        let Some(trunk) = self.trunk.as_mut().filter(|trunk| trunk.begins_handshake()) else {
+            return;
+        };
+        trunk.phase = Phase::Handshaking;
+        if let Some(remote) = self.session.remote() {
+            shared.push(Output::OpenTransport {
+                id: self.transport,
+                shard: self.shard,
+                role: DtlsRole::Client,
+                remote_fingerprint: remote.fingerprint.clone().into(),
+            });
+        }
+    }
+
+    /// Takes what the other end says about streams: its own, or those of whoever is connected to it.
+    pub(super) fn handle_metadata(&mut self, said: StreamMetadata) {
+        match &mut self.trunk {
+            None => self.streams.handle_metadata(said),
+            Some(trunk) => trunk.remote.handle_metadata(said),
+        }
+    }
+
+    /// Asks the other focus for something.
+    pub(super) fn send_to_focus(&self, message: &FromClient, shared: &mut Shared) {
+        let Channel::Open { channel, .. } = self.channel else {
+            return;
+        };
+        for text in message.to_texts(Dialect::Late) {
+            let id = self.transport;
+            shared.push(Output::SendText { id, channel, text });
+        }
     }
 
     // ── Offers ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -330,7 +412,10 @@ impl Leg {
     /// A description of the participant has been taken.
     pub(super) fn handle_agreed(&mut self, board: &Board, shared: &mut Shared) {
         let place = Place {
-            own: &self.participant,
+            viewer: Viewer {
+                leg: &self.participant,
+                is_trunk: self.trunk.is_some(),
+            },
             transport: self.transport,
             shard: self.shard,
         };
@@ -341,7 +426,10 @@ impl Leg {
     /// Does what is left to do after any change: subscriptions, an offer, a snapshot, the next deadline.
     pub(super) fn settle(&mut self, board: &Board, shared: &mut Shared, now: Instant) {
         let place = Place {
-            own: &self.participant,
+            viewer: Viewer {
+                leg: &self.participant,
+                is_trunk: self.trunk.is_some(),
+            },
             transport: self.transport,
             shard: self.shard,
         };
@@ -359,7 +447,7 @@ impl Leg {
             return;
         }
         self.snapshot.stale = false;
-        let snapshot = board.snapshot_for(&self.participant);
+        let snapshot = board.snapshot_for(self.viewer());
         if self.snapshot.told.as_ref() != Some(&snapshot) {
             self.send(&ToClient::MetadataChanged(snapshot.clone()), shared);
             self.snapshot.told = Some(snapshot);
@@ -427,7 +515,8 @@ impl Leg {
         let open = matches!(self.channel, Channel::Open { .. });
         let snapshot = (open && self.snapshot.stale).then_some(self.snapshot.earliest);
         let status = self.status.poll_timeout();
-        let next = [Some(channel), self.offer.deadline, snapshot, status]
+        let ask = self.trunk.as_ref().and_then(Trunk::poll_timeout);
+        let next = [Some(channel), self.offer.deadline, snapshot, status, ask]
             .into_iter()
             .flatten()
             .min();

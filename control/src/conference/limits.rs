@@ -24,6 +24,9 @@ pub struct Limits {
     pub invites_per_user_per_second: f64,
     /// The same for all users of one homeserver together: a company that joins its morning meeting.
     pub invites_per_homeserver_per_second: f64,
+    /// Other foci that one conference is connected with; 0 connects with none. Each carries every track that is wanted here once,
+    /// and what is published here once for each of them.
+    pub trunks_per_conference_max: usize,
 }
 
 impl Default for Limits {
@@ -36,6 +39,7 @@ impl Default for Limits {
             subscriptions_per_participant_max: 512,
             invites_per_user_per_second: 1.0,
             invites_per_homeserver_per_second: 50.0,
+            trunks_per_conference_max: 16,
         }
     }
 }
@@ -75,6 +79,43 @@ pub const STATUS_GATHERED: Duration = Duration::from_millis(100);
 
 /// Offers that are sent again when no answer comes, before the call is given up.
 pub const OFFER_ATTEMPTS_MAX: u32 = 3;
+
+/// Foci that one conference may want to be connected with, whether it is or not. A room's members can name more; the first ones
+/// count.
+pub const FOCI_PER_CONFERENCE_MAX: usize = 32;
+
+/// Calls to other foci for one conference, and to one homeserver: per second in the long run. Whoever is named as a focus and is
+/// none gets six messages a minute, whatever members write into their events.
+pub const TRUNK_CALLS_PER_SECOND: f64 = 0.1;
+
+/// And in one burst, for one conference: all its foci at once, when it begins.
+pub const TRUNK_CALLS_BURST: f64 = 16.0;
+
+/// The focus with the higher (user, device) waits for the other one's call this long before it calls itself.
+pub const TRUNK_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Between a call that came to nothing, or a trunk that was lost, and the next call; doubled each time, up to the longest.
+pub const TRUNK_RETRY_FIRST: Duration = Duration::from_secs(1);
+/// The longest pause between two calls.
+pub const TRUNK_RETRY_MAX: Duration = Duration::from_secs(60);
+
+/// A trunk that has lasted this long was good: when it is lost, the pauses begin with the first again.
+pub const TRUNK_STABLE: Duration = Duration::from_secs(30);
+
+/// How long a trunk stays that nobody needs: members take themselves out of the call's state and come back.
+pub const TRUNK_IDLE_MAX: Duration = Duration::from_secs(15);
+
+/// How long the call to another focus is good for.
+pub const TRUNK_INVITE_LIFETIME: Duration = Duration::from_secs(30);
+
+/// Streams that one other focus may announce: those of the largest conference, with a screen each.
+pub const STREAMS_PER_TRUNK_MAX: usize = 512;
+
+/// Tracks of one announced stream.
+pub const TRACKS_PER_STREAM_MAX: usize = 12;
+
+/// Tracks that may flow over one trunk. Each is a section of its description.
+pub const TRACKS_PER_TRUNK_MAX: usize = 512;
 
 const _: () = assert!(
     SNAPSHOT_INTERVAL.as_millis() < 100,

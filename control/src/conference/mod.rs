@@ -5,6 +5,7 @@
 //!                           ├► leg ────────┤                 │
 //!  data channel ► requests ─┘  (session,   └► subscriptions ◄┘ ──► offers, commands for the shard
 //!                               offer, ping)
+//!  rosters ─────► cascade ──► trunk: a leg whose other end is a focus; remote: whom that focus announces ──► board
 //! ```
 //! Pure: to-device messages, data channel messages, transport events and the time in; to-device messages, commands for
 //! shards and data channel messages out. No I/O, no clock, no locks; random numbers come from the seed in [`Settings`].
@@ -13,6 +14,7 @@
 
 mod board;
 mod calls;
+mod cascade;
 #[allow(clippy::module_inception)]
 mod conference;
 mod ended;
@@ -25,6 +27,7 @@ mod mapping;
 mod output;
 mod ping;
 mod rate;
+mod remote;
 mod requests;
 mod settings;
 mod shared;
@@ -33,16 +36,24 @@ mod subscriptions;
 #[cfg(test)]
 mod tests;
 mod told;
+mod trunk;
 
-use std::{collections::BTreeMap, fmt, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    time::Instant,
+};
 
 use weir_shard::TransportId;
 
-pub use happened::{CallEnd, Happened, InviteResult, OfferReceived, OfferSent};
+pub use cascade::Roster;
+pub use happened::{CallEnd, Happened, InviteResult, OfferReceived, OfferSent, TrunkEvent};
 pub use ids::ParticipantId;
 pub use limits::Limits;
 pub use live_call::LiveCall;
-pub use output::{Fingerprint, HangupReason, Output, Protection, Refusal, Sender, TransportInput};
+pub use output::{
+    DtlsRole, Fingerprint, HangupReason, Output, Protection, Refusal, Sender, TransportInput,
+};
 pub use settings::{Settings, Timing};
 
 use conference::Conference;
@@ -63,6 +74,10 @@ pub struct Conferences {
     ended: Ended,
     user_rates: Rates,
     homeserver_rates: Rates,
+    /// Calls to other foci, by their homeserver.
+    trunk_rates: Rates,
+    /// When to look again at the trunks of which conference.
+    cascade_deadlines: BTreeSet<(Instant, String)>,
     draining: bool,
 }
 
@@ -92,6 +107,8 @@ impl Conferences {
             ended: Ended::default(),
             user_rates: Rates::default(),
             homeserver_rates: Rates::default(),
+            trunk_rates: Rates::default(),
+            cascade_deadlines: BTreeSet::new(),
             draining: false,
         }
     }
@@ -109,10 +126,13 @@ impl Conferences {
         };
         let shared = &mut self.shared;
         match input {
-            // The handshake follows by itself; the data channel is what is waited for.
-            TransportInput::IceConnected => {}
+            // The handshake follows: a participant begins it, and the end of a trunk that has called.
+            TransportInput::IceConnected => leg.handle_ice_connected(shared),
             TransportInput::ChannelOpen { channel, .. } => {
                 if leg.handle_channel_open(channel, shared, now) {
+                    if leg.trunk.is_some() {
+                        shared.push(Output::Happened(Happened::Trunk(TrunkEvent::Up)));
+                    }
                     conference.tell_newcomer(&participant, shared);
                 } else {
                     shared.refuse(Refusal::SecondChannel);
@@ -140,6 +160,7 @@ impl Conferences {
             }
         }
         conference.settle(&participant, shared, now);
+        self.connect(&conf_id, now);
     }
 
     /// Takes that a user (or one device of it) is no longer a member of the conference: its legs are hung up.
@@ -169,6 +190,7 @@ impl Conferences {
 
     /// Does what is due. Early or late calls do no harm.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.handle_cascade_timeout(now);
         while let Some(&(deadline, transport)) = self.shared.deadlines.first() {
             if deadline > now {
                 return;
@@ -193,7 +215,12 @@ impl Conferences {
 
     /// When `handle_timeout` is due next.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.shared.deadlines.first().map(|&(deadline, _)| deadline)
+        let legs = self.shared.deadlines.first().map(|&(deadline, _)| deadline);
+        let cascade = self
+            .cascade_deadlines
+            .first()
+            .map(|&(deadline, _)| deadline);
+        legs.into_iter().chain(cascade).min()
     }
 
     /// The next thing to do.
@@ -205,14 +232,15 @@ impl Conferences {
     pub fn hang_up_all(&mut self, reason: HangupReason, _now: Instant) {
         self.draining = true;
         self.transports.clear();
+        self.cascade_deadlines.clear();
         // Nobody is told that the others leave: all do.
         for (_, leg) in std::mem::take(&mut self.conferences)
             .into_values()
             .flat_map(|conference| conference.legs)
         {
             self.ended.push(leg.participant(), leg.call_id());
+            let ended = ended(&leg, Some(reason));
             leg.close(Some(reason), &mut self.shared);
-            let ended = Happened::CallEnded(Some(reason).into());
             self.shared.push(Output::Happened(ended));
         }
     }
@@ -226,14 +254,25 @@ impl Conferences {
             .collect()
     }
 
+    /// Whether there is such a conference.
+    pub fn has(&self, conf_id: &str) -> bool {
+        self.conferences.contains_key(conf_id)
+    }
+
     /// How many conferences there are.
     pub fn conference_count(&self) -> usize {
         self.conferences.len()
     }
 
-    /// How many participants there are, over all conferences.
+    /// How many participants there are, over all conferences; those of other foci are not among them.
     pub fn participant_count(&self) -> usize {
-        self.transports.len()
+        self.transports.len() - self.trunk_count()
+    }
+
+    /// How many trunks there are, over all conferences: up, or on the way to it.
+    pub fn trunk_count(&self) -> usize {
+        let trunks = self.conferences.values().map(|of| of.trunks().count());
+        trunks.sum()
     }
 
     /// How many participants publish anything, over all conferences.
@@ -251,7 +290,7 @@ impl Conferences {
         let sizes = self
             .conferences
             .values()
-            .map(|conference| conference.legs.len());
+            .map(|conference| conference.participants().count());
         sizes.max().unwrap_or(0)
     }
 
@@ -271,12 +310,25 @@ impl Conferences {
         };
         self.transports.remove(&leg.transport());
         self.ended.push(participant, leg.call_id());
+        let (phase, ended) = (leg.phase(), ended(leg, reason));
         conference.remove(participant, reason, &mut self.shared);
-        let ended = Happened::CallEnded(reason.into());
         self.shared.push(Output::Happened(ended));
+        if let Some(phase) = phase {
+            conference.handle_trunk_ended(participant, phase, now);
+        }
         conference.settle(participant, &mut self.shared, now);
         if conference.legs.is_empty() {
-            self.conferences.remove(conf_id);
+            self.remove_conference(conf_id);
+        } else {
+            self.connect(conf_id, now);
         }
+    }
+}
+
+/// How the end of a leg is counted.
+fn ended(leg: &leg::Leg, reason: Option<HangupReason>) -> Happened {
+    match leg.trunk {
+        Some(_) => Happened::Trunk(TrunkEvent::Ended),
+        None => Happened::CallEnded(reason.into()),
     }
 }

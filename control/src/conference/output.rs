@@ -93,12 +93,14 @@ pub enum Output {
         /// The command.
         command: Command,
     },
-    /// Make a DTLS association, always passive, for a transport that the shard already knows.
+    /// Make a DTLS association for a transport that the shard already knows.
     OpenTransport {
         /// The new transport.
         id: TransportId,
         /// Index of the shard it lives on.
         shard: usize,
+        /// Which part of the handshake is this end's.
+        role: DtlsRole,
         /// What the participant's certificate must hash to.
         remote_fingerprint: Fingerprint,
     },
@@ -123,6 +125,15 @@ pub enum Output {
         /// Why.
         reason: Refusal,
     },
+}
+
+/// The part of one end in a DTLS handshake (RFC 8842).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DtlsRole {
+    /// Waits for the other end's first message.
+    Server,
+    /// Begins, and opens the data channel. The end of a trunk that has called; its transport has an address when the output comes.
+    Client,
 }
 
 /// The hash of a certificate (RFC 8122).
@@ -167,8 +178,23 @@ labelled! {
         Duplicate => "duplicate";
         /// The sender may not use this conference.
         NotAuthorised => "not_authorised";
-        /// The invite of another focus: trunks are not served.
+        /// The invite of another focus where the operator allows no trunks.
         Trunk => "trunk";
+        /// A trunk from this focus to itself.
+        TrunkToSelf => "trunk_to_self";
+        /// Two foci call each other at once, and this one's call goes on.
+        TrunkCrossed => "trunk_crossed";
+        /// The conference is connected with all the other foci that it may have.
+        TooManyTrunks => "too_many_trunks";
+        /// More calls to other foci than are made for one conference, or to one homeserver; it is tried again later.
+        TooManyTrunkCalls => "too_many_trunk_calls";
+        /// Another focus has not taken the call.
+        TrunkRefused => "trunk_refused";
+        /// A stream that another focus announces, of somebody who is not there: who is here itself, or at another focus, or in no
+        /// room's list of the call.
+        NotTheirStream => "not_their_stream";
+        /// A wish about another conference than that of the call.
+        OtherConference => "other_conference";
         /// More invites than the sender's user may send in a second.
         TooManyInvitesOfUser => "too_many_invites_of_user";
         /// More invites than the sender's homeserver may send in a second.

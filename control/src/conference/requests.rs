@@ -60,13 +60,25 @@ impl Conference {
         let Some(leg) = self.legs.get_mut(participant) else {
             return;
         };
-        let mut unrecognized = |error| {
-            shared.refuse(Refusal::UnknownMessage);
-            leg.send_error("M_UNRECOGNIZED", error, Some(name), shared);
-        };
         match message {
-            FromClient::ConnectToFocus(_) => unrecognized("this focus does not connect to others"),
-            FromClient::Unknown { .. } => unrecognized("this focus does not know such messages"),
+            // A focus asks no other to connect with a third.
+            FromClient::ConnectToFocus(_) | FromClient::Unknown { .. } if leg.trunk.is_some() => {
+                shared.refuse(Refusal::UnknownMessage);
+            }
+            FromClient::ConnectToFocus(connect) => {
+                let result = self.handle_connect(participant, &connect, shared, now);
+                if let (Err((reason, code, error)), Some(leg)) =
+                    (result, self.legs.get(participant))
+                {
+                    shared.refuse(reason);
+                    leg.send_error(code, error, Some(name), shared);
+                }
+            }
+            FromClient::Unknown { .. } => {
+                shared.refuse(Refusal::UnknownMessage);
+                let error = "this focus does not know such messages";
+                leg.send_error("M_UNRECOGNIZED", error, Some(name), shared);
+            }
             FromClient::Subscription {
                 subscribe,
                 unsubscribe,
@@ -80,7 +92,7 @@ impl Conference {
                 self.handle_negotiate(participant, description, metadata, name, shared);
             }
             FromClient::MetadataChanged(metadata) => {
-                leg.streams.handle_metadata(metadata);
+                leg.handle_metadata(metadata);
                 self.refresh_streams(participant, Some(name), shared);
             }
             FromClient::Pong => leg.handle_pong(),
@@ -118,7 +130,7 @@ impl Conference {
         subscribe.retain(|request| {
             board
                 .track(&request.name)
-                .is_none_or(|track| track.owner != *participant)
+                .is_none_or(|track| track.leg != *participant)
         });
         if subscribe.len() < named {
             shared.refuse(Refusal::OwnTrack);
@@ -143,6 +155,9 @@ impl Conference {
                 shared,
             );
         }
+        if leg.trunk.is_none() {
+            self.handle_demand_changed();
+        }
     }
 
     fn handle_negotiate(
@@ -154,6 +169,16 @@ impl Conference {
         shared: &mut Shared,
     ) {
         let kind = description.kind;
+        let crosses = self
+            .legs
+            .get(participant)
+            .is_some_and(|leg| leg.session.is_impolite() && leg.session.offer_outstanding());
+        if kind == DescriptionKind::Offer && crosses {
+            // The other focus drops it when it gets this one's.
+            let crossed = Happened::OfferReceived(OfferReceived::Crossed);
+            shared.push(Output::Happened(crossed));
+            return;
+        }
         let answered = match kind {
             DescriptionKind::Offer => self.take_offer(participant, &description.sdp, shared),
             DescriptionKind::Answer => self
@@ -168,7 +193,7 @@ impl Conference {
         match answered {
             Ok(answer) => {
                 if let Some(metadata) = metadata {
-                    leg.streams.handle_metadata(metadata);
+                    leg.handle_metadata(metadata);
                 }
                 leg.end_offer();
                 leg.handle_agreed(board, shared);

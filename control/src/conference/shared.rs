@@ -14,6 +14,9 @@ use super::{Output, Refusal, Settings};
 /// A password of 24 characters has 142 bits; RFC 8445 §5.3 asks for 128.
 const ICE_PASSWORD_CHARACTERS: usize = 24;
 
+/// What names a call: 95 bits, so that nobody else can be in it.
+const CALL_ID_CHARACTERS: usize = 16;
+
 /// Behind the transport's number, which makes the fragment unique: 47 bits, so that it cannot be guessed either.
 const ICE_FRAGMENT_CHARACTERS: usize = 8;
 
@@ -86,6 +89,11 @@ impl Shared {
             ),
             pwd: self.characters(ICE_PASSWORD_CHARACTERS),
         }
+    }
+
+    /// For a call that this focus makes.
+    pub(super) fn call_id(&mut self) -> String {
+        self.characters(CALL_ID_CHARACTERS)
     }
 
     /// For the `o=` line: a number that fits the signed 64 bits of those who read it so.

@@ -58,6 +58,8 @@ pub(super) struct Changes {
     pub(super) visible: bool,
     /// Tracks beyond the limit, not published.
     pub(super) tracks_refused: usize,
+    /// Streams that another focus announces and that are not taken.
+    pub(super) streams_refused: usize,
 }
 
 /// What metadata says about one track.
@@ -457,7 +459,8 @@ impl Stream {
     }
 }
 
-fn add_track(
+/// What the shard is told of a new track.
+pub(super) fn add_track(
     track: TrackId,
     origin: Origin,
     purpose: &Purpose,
@@ -493,7 +496,7 @@ fn is_muted(stream: &metadata::Stream, kind: MediaKind) -> bool {
 
 /// Whether the shard's idea of a track still fits. Stream ids and pauses are not its business; sources are, but it learns new
 /// ones by itself.
-fn is_same_for_the_shard(old: &Published, new: &Published) -> bool {
+pub(super) fn is_same_for_the_shard(old: &Published, new: &Published) -> bool {
     let rids = |published: &Published| {
         published
             .rids
@@ -509,7 +512,7 @@ fn is_same_for_the_shard(old: &Published, new: &Published) -> bool {
 }
 
 /// What can be written into an `a=msid` line and found again.
-fn is_token(id: &str) -> bool {
+pub(super) fn is_token(id: &str) -> bool {
     !id.is_empty()
         && id.len() <= limits::ID_BYTES_MAX
         && id.bytes().all(|byte| byte.is_ascii_graphic())

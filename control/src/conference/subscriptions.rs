@@ -15,7 +15,7 @@ use weir_signal::{
 };
 
 use super::{
-    board::{Advertised, Board},
+    board::{Advertised, Board, Viewer},
     mapping,
     shared::Shared,
     told,
@@ -77,7 +77,7 @@ impl Subscriptions {
             self.wanted.remove(name);
         }
         if self.wanted.len() + subscribe.len() > wanted_max {
-            self.wanted.retain(|name, _| board.track(name).is_some());
+            self.wanted.retain(|name, _| board.is_announced(name));
         }
         let mut result = Ok(());
         for request in subscribe {
@@ -99,22 +99,18 @@ impl Subscriptions {
         session: &mut Session,
         shared: &mut Shared,
     ) {
-        let exists: BTreeMap<TrackId, &Advertised> = board
-            .tracks_of_others(place.own)
-            .map(|advertised| (advertised.track, advertised))
+        let exists: BTreeMap<TrackId, (&TrackName, &Advertised)> = board
+            .tracks_for(place.viewer)
+            .map(|(name, advertised)| (advertised.track, (name, advertised)))
             .collect();
         self.drop_gone(&exists, session);
 
-        let wanted: BTreeMap<TrackId, (&TrackName, &Advertised, Option<Size>)> = self
-            .wanted
-            .iter()
-            .filter_map(|(name, size)| {
-                board
-                    .track(name)
-                    .map(|advertised| (name, advertised, *size))
+        let wanted: BTreeMap<TrackId, (&TrackName, &Advertised, Option<Size>)> = exists
+            .into_iter()
+            .filter_map(|(track, (name, advertised))| {
+                let size = self.wanted.get(name)?;
+                Some((track, (name, advertised, *size)))
             })
-            .filter(|(_, advertised, _)| advertised.owner != *place.own)
-            .map(|(name, advertised, size)| (advertised.track, (name, advertised, size)))
             .collect();
 
         let unwanted: Vec<TrackId> = self
@@ -161,6 +157,11 @@ impl Subscriptions {
         }
     }
 
+    /// What is wanted, whether it exists or not.
+    pub(super) fn wanted(&self) -> impl Iterator<Item = (&TrackName, Option<Size>)> {
+        self.wanted.iter().map(|(name, size)| (name, *size))
+    }
+
     /// Takes what the shard says about a subscription.
     pub(super) fn set_status(&mut self, id: SubscriptionId, status: SubscriptionStatus) {
         let is_it = |of: &&mut Subscription| matches!(of.phase, Phase::Forwarding { id: own, .. } if own == id);
@@ -188,7 +189,7 @@ impl Subscriptions {
     }
 
     /// Lets go of tracks that exist no more. The shard has ended their subscriptions together with them.
-    fn drop_gone(&mut self, exists: &BTreeMap<TrackId, &Advertised>, session: &mut Session) {
+    fn drop_gone<T>(&mut self, exists: &BTreeMap<TrackId, T>, session: &mut Session) {
         let mut stays = |track: &TrackId| {
             let stays = exists.contains_key(track);
             if !stays {
@@ -241,7 +242,7 @@ impl Subscriptions {
 /// Whose subscriptions they are.
 #[derive(Clone, Copy)]
 pub(super) struct Place<'a> {
-    pub(super) own: &'a super::ParticipantId,
+    pub(super) viewer: Viewer<'a>,
     pub(super) transport: TransportId,
     pub(super) shard: usize,
 }

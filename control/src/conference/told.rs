@@ -27,7 +27,8 @@ impl Conferences {
         };
         conference.speakers = speakers;
         let message = conference.active_speaker();
-        for leg in conference.legs.values() {
+        // Other foci hear for themselves.
+        for (_, leg) in conference.participants() {
             leg.send(&message, &mut self.shared);
         }
     }
@@ -108,7 +109,7 @@ impl Conference {
 
     /// Tells a participant whose channel has just opened what the others were told before.
     pub(super) fn tell_newcomer(&self, participant: &ParticipantId, shared: &mut Shared) {
-        let Some(leg) = self.legs.get(participant) else {
+        let Some(leg) = self.legs.get(participant).filter(|leg| leg.trunk.is_none()) else {
             return;
         };
         if self.speakers.iter().next().is_some() {

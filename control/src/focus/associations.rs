@@ -13,6 +13,9 @@ use weir_transport::{Association, Certificate, Event, Fingerprint, Keys, Role};
 use super::metrics::{HandshakeResult, Metrics};
 use crate::conference::TransportInput;
 
+/// What this end calls the channel that it opens; nobody reads it.
+const CHANNEL_LABEL: &str = "datachannel";
+
 /// What comes out of an association.
 pub(super) enum Outcome {
     /// For the shard that the transport lives on.
@@ -67,20 +70,30 @@ impl Associations {
         self.entries.len()
     }
 
-    /// Makes the association of a transport that its shard knows already.
+    /// Makes the association of a transport that its shard knows already. An active end begins the handshake at once, and opens
+    /// the data channel.
     pub(super) fn open(
         &mut self,
         id: TransportId,
         shard: usize,
+        role: Role,
         remote: Fingerprint,
         now: Instant,
     ) {
-        let association = Association::new(&self.certificate, Role::Passive, remote, now);
+        let mut association = Association::new(&self.certificate, role, remote, now);
+        let handshake = match role {
+            Role::Passive => Handshake::Expected,
+            Role::Active => {
+                // An association that is over already says so by itself.
+                let _ = association.open_channel(CHANNEL_LABEL, now);
+                Handshake::Since(now)
+            }
+        };
         self.entries.insert(
             id,
             Entry {
                 association,
-                handshake: Handshake::Expected,
+                handshake,
                 shard,
                 deadline: None,
             },

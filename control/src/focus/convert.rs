@@ -1,6 +1,6 @@
 //! Words of one crate in those of another.
 
-use crate::conference::{Fingerprint, Protection};
+use crate::conference::{DtlsRole, Fingerprint, Protection};
 
 impl From<weir_matrix::Protection> for Protection {
     fn from(protection: weir_matrix::Protection) -> Self {
@@ -16,6 +16,15 @@ impl From<Protection> for weir_matrix::Protection {
         match protection {
             Protection::Plain => Self::Plain,
             Protection::Olm => Self::Olm,
+        }
+    }
+}
+
+impl From<DtlsRole> for weir_transport::Role {
+    fn from(role: DtlsRole) -> Self {
+        match role {
+            DtlsRole::Server => Self::Passive,
+            DtlsRole::Client => Self::Active,
         }
     }
 }

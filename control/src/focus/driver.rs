@@ -189,32 +189,38 @@ impl Driver {
 
     fn handle_call(&mut self, call: PendingInvite) {
         let now = Instant::now();
-        let is_invite = matches!(call.message.body, Body::Invite(_));
-        if is_invite
-            && !self
-                .authoriser
-                .may(&call.sender, &call.message.envelope.conf_id)
-        {
+        if !is_allowed(&self.authoriser, &call) {
             if let Some(refused) = self.pending.push(call, now) {
                 self.refuse(&refused, Refusal::NotAuthorised, now);
             }
             return;
         }
-        let sender = call.sender();
+        self.take_call(&call, now);
+    }
+
+    /// Hands on a message that is allowed. The first invite of a conference brings it here: it is told who is in it.
+    fn take_call(&mut self, call: &PendingInvite, now: Instant) {
         self.conferences
-            .handle_call(sender, call.message.clone(), now);
+            .handle_call(call.sender(), call.message.clone(), now);
+        if matches!(call.message.body, Body::Invite(_)) {
+            self.tell_roster(&call.message.envelope.conf_id, now);
+        }
+    }
+
+    fn tell_roster(&mut self, conf_id: &str, now: Instant) {
+        if self.conferences.has(conf_id) {
+            let roster = self.authoriser.roster(conf_id, unix_now());
+            self.conferences.handle_roster(conf_id, roster, now);
+        }
     }
 
     /// Invites may overtake the room state that allows them: they wait a little, and are looked at again on every change.
     fn retry_pending(&mut self) {
         let now = Instant::now();
         let authoriser = &self.authoriser;
-        let allowed = self
-            .pending
-            .take_if(|call| authoriser.may(&call.sender, &call.message.envelope.conf_id));
+        let allowed = self.pending.take_if(|call| is_allowed(authoriser, call));
         for call in allowed {
-            self.conferences
-                .handle_call(call.sender(), call.message.clone(), now);
+            self.take_call(&call, now);
         }
     }
 
@@ -238,6 +244,9 @@ impl Driver {
                 gone.device_id.as_deref(),
                 now,
             );
+        }
+        while let Some(conf_id) = self.authoriser.poll_changed() {
+            self.tell_roster(&conf_id, now);
         }
         self.settle(now);
     }
@@ -326,9 +335,12 @@ impl Driver {
             Output::OpenTransport {
                 id,
                 shard,
+                role,
                 remote_fingerprint,
             } => match weir_transport::Fingerprint::try_from(remote_fingerprint) {
-                Ok(fingerprint) => self.associations.open(id, shard, fingerprint, now),
+                Ok(fingerprint) => self
+                    .associations
+                    .open(id, shard, role.into(), fingerprint, now),
                 Err(error) => {
                     let input = TransportInput::Failed {
                         reason: error.to_string(),
@@ -395,6 +407,7 @@ impl Driver {
             Happened::OfferReceived(result) => &metrics.offers_received[result as usize],
             Happened::OfferSent(result) => &metrics.offers_sent[result as usize],
             Happened::CallEnded(reason) => &metrics.calls_ended[reason as usize],
+            Happened::Trunk(event) => &metrics.trunk_events[event as usize],
         };
         counter.add(1);
     }
@@ -421,6 +434,7 @@ impl Driver {
                 conferences.largest_conference() as u64,
             ),
             (&metrics.publishers, conferences.publisher_count() as u64),
+            (&metrics.trunks, conferences.trunk_count() as u64),
             (&metrics.transports, self.associations.len() as u64),
             (&metrics.invites_waiting, self.pending.len() as u64),
             (&metrics.matrix_up, u64::from(self.readiness.get())),
@@ -452,6 +466,19 @@ impl Driver {
         for shard in self.shards {
             shard.shutdown().await;
         }
+    }
+}
+
+/// Whether a message may be acted on. Only invites begin anything; the others are about calls that are there or are not.
+fn is_allowed(authoriser: &Authoriser, call: &PendingInvite) -> bool {
+    let conf_id = &call.message.envelope.conf_id;
+    match &call.message.body {
+        Body::Invite(invite) if invite.trunk => {
+            let focus = ParticipantId::new(&call.sender, &call.message.envelope.device_id);
+            authoriser.may_trunk(&focus, conf_id, unix_now())
+        }
+        Body::Invite(_) => authoriser.may(&call.sender, conf_id),
+        _ => true,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use weir_shard::{labelled, metrics};
 
-use crate::conference::{CallEnd, InviteResult, OfferReceived, OfferSent, Refusal};
+use crate::conference::{CallEnd, InviteResult, OfferReceived, OfferSent, Refusal, TrunkEvent};
 
 labelled! {
     /// What became of a DTLS handshake.
@@ -41,9 +41,15 @@ metrics! {
         /// Participants that publish at least one track (now).
         publishers: gauge = "weir_publishers",
             "More cameras and microphones.";
+        /// Trunks to other foci over all conferences, up or on the way to it (now).
+        trunks: gauge = "weir_trunks",
+            "More conferences whose members use several foci.";
+        /// What happened to trunks.
+        trunk_events: counter[TrunkEvent; "event"] = "weir_trunk_events_total",
+            "`called` without `up`: another focus does not answer, or its packets do not come. `up` and `ended` often: the way breaks.";
         /// Transports with a DTLS association, connected or connecting (now).
         transports: gauge = "weir_transports",
-            "More participants. If it stays above weir_participants: report it.";
+            "More participants. If it stays above weir_participants and weir_trunks together: report it.";
         /// Invites that wait for the room state that allows them (now).
         invites_waiting: gauge = "weir_invites_waiting",
             "Room state is late, or people call who may not; each waits five seconds.";
