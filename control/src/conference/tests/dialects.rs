@@ -115,16 +115,16 @@ fn what_cannot_be_done_is_answered_by_its_own_name_and_harms_nobody() {
         user_id: "@focus:example.com".to_owned(),
         device_id: "F".to_owned(),
         room_id: "!room:example.com".to_owned(),
-        conf_id: "conf".to_owned(),
+        conf_id: "another".to_owned(),
     });
     for index in [0, 1] {
         world.say(index, &connect);
     }
     let early = |name| Some((Dialect::Early, name));
     let late = |name| Some((Dialect::Late, name));
-    assert_eq!(errors(&world, 0), [("M_UNRECOGNIZED", early("connect"))]);
+    assert_eq!(errors(&world, 0), [("M_FORBIDDEN", early("connect"))]);
     let about = late("m.call.connect_to_focus");
-    assert_eq!(errors(&world, 1), [("M_UNRECOGNIZED", about)]);
+    assert_eq!(errors(&world, 1), [("M_FORBIDDEN", about)]);
 
     world.clients[0].errors.clear();
     let own = r#"{"stream_id":"alice-stream","track_id":"alice-mic"}"#;

@@ -1,7 +1,9 @@
 //! Stories of calls. What proves a point of the compatibility checklist names its number.
 
+mod cascade;
 mod client;
 mod dialects;
+mod foci;
 mod hostile;
 mod join;
 mod leave;
