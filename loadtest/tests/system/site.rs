@@ -1,4 +1,4 @@
-//! A homeserver and a focus with as many rooms, calls and participants as a test wants.
+//! A homeserver and a focus, or several, with as many rooms, calls and participants as a test wants.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -64,14 +64,20 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 /// What runs under every test.
 pub(crate) struct Site {
     pub(crate) homeserver: Homeserver,
-    focus: Focus,
+    /// Most tests have one.
+    foci: Vec<Running>,
     host: Device,
-    store: PathBuf,
     stall_ms: Arc<AtomicU64>,
     _turn: MutexGuard<'static, ()>,
 }
 
-/// A call in a room that the focus has joined.
+/// A focus and where it keeps what it must not forget.
+struct Running {
+    focus: Focus,
+    store: PathBuf,
+}
+
+/// A call in a room that all foci have joined.
 #[derive(Debug, Clone)]
 pub(crate) struct Call {
     pub(crate) room_id: String,
@@ -81,6 +87,11 @@ pub(crate) struct Call {
 impl Site {
     /// A focus with so many shards, all on the loopback interface of the address.
     pub(crate) async fn start(shards: usize, listen: &str) -> Site {
+        Site::start_foci(1, shards, listen).await
+    }
+
+    /// Several foci, each with so many shards.
+    pub(crate) async fn start_foci(foci: usize, shards: usize, listen: &str) -> Site {
         let turn = ONE_AT_A_TIME.lock().await;
         let homeserver = Homeserver::start(weir_homeserver::Config {
             server_name: "localhost".into(),
@@ -88,34 +99,33 @@ impl Site {
         });
         let homeserver = homeserver.await.unwrap();
         let url = homeserver.url();
-        // Registers the account.
-        Device::login(&url, "focus", PASSWORD).await.unwrap();
-        let store = std::env::temp_dir().join(format!("weir-test-{}", weir_client::random_id(8)));
-        let listen = vec![listen.parse().unwrap()];
-        let focus = Focus::start(config(&url, store.clone(), shards, listen));
-        let focus = focus.await.unwrap();
+        let mut running = Vec::new();
+        for number in 0..foci {
+            running.push(Running::start(&url, number, shards, listen).await);
+        }
         let host = Device::login(&url, "host", PASSWORD).await.unwrap();
         Site {
             homeserver,
-            focus,
+            foci: running,
             host,
-            store,
             stall_ms: watch_for_stalls(),
             _turn: turn,
         }
     }
 
-    /// Makes a room with a call, and waits until the focus is in it.
+    /// Makes a room with a call, and waits until all foci are in it.
     pub(crate) async fn call(&self) -> Call {
         let room_id = self.host.create_room().await.unwrap();
-        let focus = &self.focus.id().user_id;
-        self.host.invite(&room_id, focus).await.unwrap();
         let path = format!("rooms/{}/joined_members", room_id.replace('!', "%21"));
-        until_some("the focus joins the room", async || {
-            let members = self.host.get(&path).await.unwrap();
-            members["joined"].get(focus).map(drop)
-        })
-        .await;
+        for running in &self.foci {
+            let focus = &running.focus.id().user_id;
+            self.host.invite(&room_id, focus).await.unwrap();
+            until_some("the focus joins the room", async || {
+                let members = self.host.get(&path).await.unwrap();
+                members["joined"].get(focus).map(drop)
+            })
+            .await;
+        }
         let conf_id = weir_client::random_id(16);
         self.host.put_call(&room_id, &conf_id).await.unwrap();
         Call { room_id, conf_id }
@@ -123,31 +133,49 @@ impl Site {
 
     /// A participant that publishes everything and wants every video at this size.
     pub(crate) async fn join(&self, call: &Call, user: &str, wanted: Size) -> Participant {
+        self.join_at(0, call, user, wanted).await
+    }
+
+    /// The same at the focus of that number.
+    pub(crate) async fn join_at(
+        &self,
+        focus: usize,
+        call: &Call,
+        user: &str,
+        wanted: Size,
+    ) -> Participant {
         let url = self.homeserver.url();
         let config = JoinConfig {
             wanted: Some(wanted),
-            ..JoinConfig::new(&url, user, PASSWORD, self.focus_address())
+            ..JoinConfig::new(&url, user, PASSWORD, self.foci[focus].address())
         };
         let config = config.in_call(&call.room_id, &call.conf_id);
         Participant::join(config).await.unwrap()
     }
 
     pub(crate) fn focus_address(&self) -> FocusAddress {
-        let id = self.focus.id();
-        FocusAddress {
-            user_id: id.user_id.clone(),
-            device_id: id.device_id.clone(),
-        }
+        self.foci[0].address()
+    }
+
+    /// Stops the last focus in good order.
+    pub(crate) async fn stop_last_focus(&mut self) {
+        self.foci.pop().unwrap().stop().await;
     }
 
     /// HTTP status of `/health/ready`.
     pub(crate) async fn ready(&self) -> u16 {
-        self.get("/health/ready").await.0
+        self.foci[0].get("/health/ready").await.0
     }
 
     /// All metrics as they are now. They are exported once a second.
     pub(crate) async fn metrics(&self) -> Metrics {
-        let text = self.metrics_text().await;
+        self.metrics_of(0).await
+    }
+
+    /// The same of the focus of that number.
+    pub(crate) async fn metrics_of(&self, focus: usize) -> Metrics {
+        let (status, text) = self.foci[focus].get("/metrics").await;
+        assert_eq!(status, 200);
         let line = |line: &str| {
             let (name, value) = line.rsplit_once(' ')?;
             Some((name.to_owned(), value.parse().ok()?))
@@ -158,14 +186,14 @@ impl Site {
 
     /// What a scrape gets.
     pub(crate) async fn metrics_text(&self) -> String {
-        let (status, text) = self.get("/metrics").await;
+        let (status, text) = self.foci[0].get("/metrics").await;
         assert_eq!(status, 200);
         text
     }
 
     /// Where health and metrics are.
     pub(crate) fn http_address(&self) -> SocketAddr {
-        self.focus.http_address()
+        self.foci[0].focus.http_address()
     }
 
     /// Waits until a metric has at least this value.
@@ -245,8 +273,39 @@ impl Site {
         for participant in participants {
             participant.leave().await;
         }
-        self.focus.shutdown().await;
+        for running in self.foci {
+            running.stop().await;
+        }
         self.homeserver.shutdown().await;
+    }
+}
+
+impl Running {
+    /// The user is called after the number, but for the first.
+    async fn start(homeserver: &str, number: usize, shards: usize, listen: &str) -> Running {
+        let user = match number {
+            0 => "focus".to_owned(),
+            _ => format!("focus{number}"),
+        };
+        // Registers the account.
+        Device::login(homeserver, &user, PASSWORD).await.unwrap();
+        let store = std::env::temp_dir().join(format!("weir-test-{}", weir_client::random_id(8)));
+        let listen = vec![listen.parse().unwrap()];
+        let config = config(homeserver, &user, store.clone(), shards, listen);
+        let focus = Focus::start(config).await.unwrap();
+        Running { focus, store }
+    }
+
+    fn address(&self) -> FocusAddress {
+        let id = self.focus.id();
+        FocusAddress {
+            user_id: id.user_id.clone(),
+            device_id: id.device_id.clone(),
+        }
+    }
+
+    async fn stop(self) {
+        self.focus.shutdown().await;
         // It lies in the folder for temporary files: if it cannot be removed, the system will.
         let _ = std::fs::remove_dir_all(&self.store);
     }
@@ -347,11 +406,17 @@ fn watch_for_stalls() -> Arc<AtomicU64> {
     longest
 }
 
-fn config(homeserver: &str, store: PathBuf, shards: usize, listen: Vec<SocketAddr>) -> Config {
+fn config(
+    homeserver: &str,
+    user: &str,
+    store: PathBuf,
+    shards: usize,
+    listen: Vec<SocketAddr>,
+) -> Config {
     Config {
         matrix: Matrix {
             homeserver: homeserver.into(),
-            user: "focus".into(),
+            user: user.into(),
             password: Some(Secret::new(PASSWORD)),
             access_token: None,
             device_id: None,
