@@ -111,6 +111,11 @@ impl Client {
         Self { dialect, ..self }
     }
 
+    /// As it was made with.
+    pub(super) fn name(&self) -> String {
+        self.id.device_id.to_lowercase()
+    }
+
     pub(super) fn push_section(
         &mut self,
         media: Media,

@@ -1,7 +1,7 @@
 //! Several foci that call each other, with the rooms and the network between them.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
@@ -55,7 +55,11 @@ impl Foci {
 
     /// A client joins at a focus: the room says so, and then it calls.
     pub(super) fn join(&mut self, focus: usize, name: &str) -> usize {
-        let index = self.worlds[focus].invite(Client::new(name, CONF));
+        self.join_as(focus, Client::new(name, CONF))
+    }
+
+    pub(super) fn join_as(&mut self, focus: usize, client: Client) -> usize {
+        let index = self.worlds[focus].invite(client);
         self.tell_rosters();
         self.worlds[focus].open(index);
         self.settle();
@@ -306,6 +310,26 @@ impl Foci {
                 .map(move |(index, _)| (focus, index))
         });
         clients.collect()
+    }
+
+    /// Whoever wants a track of somebody who is there gets it, and nobody gets anything else. `wanted` are names by who wants them.
+    pub(super) fn assert_wanted_arrives(&self, wanted: &BTreeMap<ParticipantId, Vec<String>>) {
+        let present = self.present();
+        let clients: Vec<&Client> = present
+            .iter()
+            .map(|(focus, index)| &self.worlds[*focus].clients[*index])
+            .collect();
+        let there: BTreeSet<String> = clients.iter().map(|client| client.name()).collect();
+        for client in clients {
+            let gets: BTreeSet<&str> = client.receives().into_values().collect();
+            let named = wanted.get(&client.id).into_iter().flatten();
+            let expected: BTreeSet<String> = named
+                .filter(|name| there.contains(*name))
+                .flat_map(|name| [format!("{name}-cam"), format!("{name}-mic")])
+                .collect();
+            let expected: BTreeSet<&str> = expected.iter().map(String::as_str).collect();
+            assert_eq!(gets, expected, "what {} gets", client.name());
+        }
     }
 
     /// Everybody gets everybody else's camera and microphone, once.
