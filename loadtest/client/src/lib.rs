@@ -6,6 +6,7 @@
 //!
 //! ```text
 //! participant ─┬─ matrix    login, rooms, to-device messages (Client-Server API over HTTP)
+//!              ├─ choose    which focus; pure
 //!              ├─ call      one call from invite to end; sdp and channel are its words, alive its signs of life
 //!   attendance ┼─ media     what is sent when and what is counted, on a transport that is up
 //!              ├─ net       one socket each, received from by few threads; a filter for who only counts
@@ -31,6 +32,7 @@ mod call;
 pub mod catalogue;
 pub mod channel;
 pub mod checks;
+pub mod choose;
 pub mod clips;
 mod clock;
 pub mod decode;

@@ -17,7 +17,7 @@ pub struct Size {
 }
 
 /// The Matrix device that is the focus.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FocusAddress {
     /// Its Matrix user id.
     pub user_id: String,
