@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use serde_json::Value;
-use weir::config::{Audio, Authorisation, Config, Http, Limits, Matrix, Media, Secret};
+use weir::config::{Audio, Authorisation, Blip, Config, Http, Limits, Matrix, Media, Secret};
 use weir::focus::Focus;
 use weir_client::matrix::Device;
 use weir_client::{FocusAddress, JoinConfig, Participant, Report, Size};
@@ -250,6 +250,7 @@ fn focus_config(config: &StageConfig, homeserver: &str, store: &std::path::Path)
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, config.port)),
             page: true,
         },
+        blip: Blip::default(),
         audio: Audio::default(),
         limits: Limits::default(),
     }

@@ -1,6 +1,6 @@
 //! One participant's end of the call at the focus: its transport, its session, its data channel.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use weir_shard::{Command, TransportId};
@@ -18,6 +18,7 @@ use super::{
     ping::{Due, Ping},
     rate::Bucket,
     shared::Shared,
+    slots,
     streams::Streams,
     subscriptions::{Place, Subscriptions},
     told::StatusTeller,
@@ -42,6 +43,8 @@ pub(super) struct Leg {
     snapshot: Snapshot,
     pub(super) status: StatusTeller,
     messages: Bucket,
+    /// Until when media must have followed; `None` once it has.
+    slot: Option<Instant>,
     armed: Option<Instant>,
 }
 
@@ -104,6 +107,7 @@ impl Leg {
             },
             status: StatusTeller::default(),
             messages: Bucket::new(limits::MESSAGES_BURST, now),
+            slot: None,
             armed: None,
         }
     }
@@ -142,6 +146,21 @@ impl Leg {
         }
     }
 
+    /// It has come without media, and has a place for so long.
+    pub(super) fn hold_slot(&mut self, shared: &mut Shared, now: Instant) {
+        let seconds = shared.settings.limits.slot_seconds;
+        self.slot = Some(now + Duration::from_secs(seconds.into()));
+        shared.slots.hold(self.transport, &self.participant.user_id);
+    }
+
+    /// Gives the slot back once there is media.
+    fn release_slot(&mut self, shared: &mut Shared) {
+        if self.slot.is_some() && !slots::is_slot(&self.session, self.streams.said()) {
+            self.slot = None;
+            shared.slots.release(self.transport);
+        }
+    }
+
     // ── To-device ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     pub(super) fn send_call(&self, body: Body, shared: &mut Shared) {
@@ -168,6 +187,7 @@ impl Leg {
                 shared,
             );
         }
+        shared.slots.release(self.transport);
         shared.push(Output::CloseTransport { id: self.transport });
         shared.command(self.shard, Command::RemoveTransport { id: self.transport });
         if let Some(armed) = self.armed {
@@ -347,6 +367,7 @@ impl Leg {
         };
         self.subscriptions
             .reconcile(place, board, &mut self.session, shared);
+        self.release_slot(shared);
         self.send_snapshot(board, shared, now);
         self.send_status(board, shared, now);
         self.make_offer(board, shared, now);
@@ -399,6 +420,9 @@ impl Leg {
             Due::Ping => self.send(&ToClient::Ping, shared),
             Due::Dead => return Err(HangupReason::KeepAliveTimeout),
         }
+        if self.slot.is_some_and(|deadline| deadline <= now) {
+            return Err(HangupReason::SlotExpired);
+        }
         if self.offer.deadline.is_some_and(|deadline| deadline <= now) {
             // The reference client drops an offer that crosses its own, and never says so.
             self.session.rollback();
@@ -427,10 +451,16 @@ impl Leg {
         let open = matches!(self.channel, Channel::Open { .. });
         let snapshot = (open && self.snapshot.stale).then_some(self.snapshot.earliest);
         let status = self.status.poll_timeout();
-        let next = [Some(channel), self.offer.deadline, snapshot, status]
-            .into_iter()
-            .flatten()
-            .min();
+        let next = [
+            Some(channel),
+            self.offer.deadline,
+            self.slot,
+            snapshot,
+            status,
+        ]
+        .into_iter()
+        .flatten()
+        .min();
         if next != self.armed {
             if let Some(armed) = self.armed {
                 shared.deadlines.remove(&(armed, self.transport));

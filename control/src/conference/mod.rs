@@ -28,6 +28,7 @@ mod rate;
 mod requests;
 mod settings;
 mod shared;
+mod slots;
 mod streams;
 mod subscriptions;
 #[cfg(test)]
@@ -43,6 +44,7 @@ pub use ids::ParticipantId;
 pub use limits::Limits;
 pub use live_call::LiveCall;
 pub use output::{Fingerprint, HangupReason, Output, Protection, Refusal, Sender, TransportInput};
+pub(crate) use rate::Bucket;
 pub use settings::{Settings, Timing};
 
 use conference::Conference;
@@ -234,6 +236,11 @@ impl Conferences {
     /// How many participants there are, over all conferences.
     pub fn participant_count(&self) -> usize {
         self.transports.len()
+    }
+
+    /// How many participants hold no more than a slot, over all conferences.
+    pub fn slot_count(&self) -> usize {
+        self.shared.slots.len()
     }
 
     /// How many participants publish anything, over all conferences.

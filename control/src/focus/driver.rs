@@ -420,6 +420,7 @@ impl Driver {
                 &metrics.participants_max,
                 conferences.largest_conference() as u64,
             ),
+            (&metrics.slots, conferences.slot_count() as u64),
             (&metrics.publishers, conferences.publisher_count() as u64),
             (&metrics.transports, self.associations.len() as u64),
             (&metrics.invites_waiting, self.pending.len() as u64),

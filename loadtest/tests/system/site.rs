@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::{Mutex, MutexGuard};
-use weir::config::{Audio, Authorisation, Config, Http, Limits, Matrix, Media, Secret};
+use weir::config::{Audio, Authorisation, Blip, Config, Http, Limits, Matrix, Media, Secret};
 use weir::focus::Focus;
 use weir_client::matrix::Device;
 use weir_client::report::ViolationCount;
@@ -372,6 +372,7 @@ fn config(homeserver: &str, store: PathBuf, shards: usize, listen: Vec<SocketAdd
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             page: false,
         },
+        blip: Blip::default(),
         audio: Audio::default(),
         limits: Limits::default(),
     }
