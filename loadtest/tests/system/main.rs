@@ -7,6 +7,7 @@
 //! | file | what it shows |
 //! |---|---|
 //! | `call` | a call from join to leave |
+//! | `choosing` | foci at distances, and those who choose between them |
 //! | `hostile` | what somebody who means no good can do to others: nothing |
 //! | `homeserver_away` | a call while the homeserver is gone |
 //! | `prometheus` | what a scrape gets, and a real Prometheus makes of it |
@@ -14,6 +15,7 @@
 
 mod call;
 mod caller;
+mod choosing;
 mod homeserver_away;
 mod hostile;
 mod prometheus;

@@ -61,6 +61,11 @@ const STALL_MS: u64 = 250;
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
+/// For tests that start something else than a [`Site`].
+pub(crate) async fn turn() -> MutexGuard<'static, ()> {
+    ONE_AT_A_TIME.lock().await
+}
+
 /// What runs under every test.
 pub(crate) struct Site {
     pub(crate) homeserver: Homeserver,
@@ -81,7 +86,7 @@ pub(crate) struct Call {
 impl Site {
     /// A focus with so many shards, all on the loopback interface of the address.
     pub(crate) async fn start(shards: usize, listen: &str) -> Site {
-        let turn = ONE_AT_A_TIME.lock().await;
+        let turn = turn().await;
         let homeserver = Homeserver::start(weir_homeserver::Config {
             server_name: "localhost".into(),
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
@@ -251,7 +256,8 @@ impl Site {
         let _ = std::fs::remove_dir_all(&self.store);
     }
 
-    async fn get(&self, path: &str) -> (u16, String) {
+    /// Status and body of a path of the focus's HTTP side.
+    pub(crate) async fn get(&self, path: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(self.focus.http_address()).await.unwrap();
         let request = format!("GET {path} HTTP/1.0\r\nHost: focus\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
