@@ -38,6 +38,9 @@ pub struct Config {
     /// Health, metrics, the page.
     #[serde(default)]
     pub http: Http,
+    /// The port that refuses every connection.
+    #[serde(default)]
+    pub blip: Blip,
     /// How much of everything.
     #[serde(default)]
     pub limits: Limits,
@@ -122,6 +125,16 @@ pub struct Http {
     pub page: bool,
 }
 
+/// `[blip]`: the port that refuses every connection, by which clients measure the way.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Blip {
+    /// TCP address; `None` has no such port.
+    pub listen: Option<SocketAddr>,
+    /// Connections that are refused at once, in the long run; what is beyond waits.
+    pub connections_per_second: f64,
+}
+
 /// `[audio]`: which voices are forwarded.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -195,6 +208,15 @@ impl Default for Http {
     }
 }
 
+impl Default for Blip {
+    fn default() -> Self {
+        Self {
+            listen: None,
+            connections_per_second: 200.0,
+        }
+    }
+}
+
 impl Default for Audio {
     fn default() -> Self {
         Self {
@@ -257,12 +279,13 @@ impl Config {
 }
 
 /// The sections that environment variables reach.
-const SECTIONS: [&str; 6] = [
+const SECTIONS: [&str; 7] = [
     "matrix",
     "media",
     "audio",
     "authorisation",
     "http",
+    "blip",
     "limits",
 ];
 

@@ -1,4 +1,4 @@
-//! The focus's HTTP side: health, metrics and, where configured, the page.
+//! The focus's HTTP side: health, metrics, its entry for well-known documents and, where configured, the page.
 //!
 //! Not a place for calls: nothing here can change a conference. Every path is read-only and unauthenticated, so the
 //! listener belongs on an address that only the operator's proxy and Prometheus reach; the page holds no secret.
@@ -20,6 +20,8 @@ use axum::{
 };
 use include_dir::{Dir, include_dir};
 use tokio::{net::TcpListener, task::JoinHandle};
+
+use crate::discovery::WellKnown;
 
 /// The page, as it was when the binary was built.
 static PAGE: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/web");
@@ -68,11 +70,12 @@ impl Server {
         address: SocketAddr,
         serves_page: bool,
         readiness: Readiness,
+        well_known: WellKnown,
         metrics: impl Metrics,
     ) -> std::io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
-        let router = router(serves_page, readiness, metrics);
+        let router = router(serves_page, readiness, well_known, metrics);
         let task = tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, router).await {
                 tracing::error!(%error, "the HTTP listener ended");
@@ -94,10 +97,19 @@ impl Server {
     }
 }
 
-fn router(serves_page: bool, readiness: Readiness, metrics: impl Metrics) -> Router {
+fn router(
+    serves_page: bool,
+    readiness: Readiness,
+    well_known: WellKnown,
+    metrics: impl Metrics,
+) -> Router {
     let router = Router::new()
         .route("/health/live", get(|| async { "live\n" }))
         .route("/health/ready", get(ready).with_state(readiness))
+        .route(
+            "/.well-known/matrix/client",
+            get(entry).with_state(well_known),
+        )
         .route("/metrics", get(move || render(metrics)));
     if serves_page {
         router
@@ -119,6 +131,24 @@ async fn ready(State(readiness): State<Readiness>) -> (StatusCode, &'static str)
             StatusCode::SERVICE_UNAVAILABLE,
             "not ready: the homeserver cannot be reached\n",
         )
+    }
+}
+
+/// The entry for well-known documents. Pages of other origins read them (Client-Server API "Well-known URI").
+async fn entry(State(well_known): State<WellKnown>) -> Response {
+    match well_known.get() {
+        Some(document) => {
+            let headers = [
+                (header::CONTENT_TYPE, "application/json"),
+                (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+            ];
+            (headers, document.to_owned()).into_response()
+        }
+        None => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "not logged in to the homeserver yet\n",
+        )
+            .into_response(),
     }
 }
 

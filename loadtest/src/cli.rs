@@ -42,6 +42,8 @@ pub struct Arguments {
 pub enum Command {
     /// Perform a scenario
     Run(Box<RunArguments>),
+    /// Choose between foci at several distances, by each of the four measurements alone
+    Choose(ChooseArguments),
     /// Say what each scenario does and what its defaults are
     List,
     /// Be the focus that a run starts
@@ -51,6 +53,25 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+}
+
+/// Flags of `choose`.
+#[derive(Debug, Args)]
+pub struct ChooseArguments {
+    /// Round trips of the foci, which are all started in this process
+    #[arg(
+        long,
+        value_name = "MS,…",
+        value_delimiter = ',',
+        default_value = "150,40,5"
+    )]
+    pub round_trips: Vec<u64>,
+    /// How often is chosen by each measurement
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub runs: usize,
+    /// What is logged to standard error, as in RUST_LOG
+    #[arg(long, value_name = "FILTER", env = "WEIR_LOG", default_value = "error")]
+    pub log: String,
 }
 
 /// Flags of `run`. What is not given is the scenario's own default.

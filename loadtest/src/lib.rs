@@ -16,10 +16,12 @@
 //! | [`criteria`] | when a ramp ends, and whether the generator keeps up; pure |
 //! | [`report`] | what was found: data, table, page |
 //! | [`perform`] | one run from options to exit code |
+//! | [`choosing`] | foci at distances, and who chooses between them |
 //! | [`program`] | log, threads, signals and progress of the programs |
 //! | [`stage`], [`verdict`], [`table`] | the demo: everything in one process |
 
 pub mod child;
+pub mod choosing;
 pub mod cli;
 pub mod criteria;
 pub mod engine;

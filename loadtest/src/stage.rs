@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use serde_json::Value;
-use weir::config::{Audio, Authorisation, Config, Http, Limits, Matrix, Media, Secret};
+use weir::config::{Audio, Authorisation, Blip, Config, Http, Limits, Matrix, Media, Secret};
 use weir::focus::Focus;
 use weir_client::matrix::Device;
 use weir_client::{FocusAddress, JoinConfig, Participant, Report, Size};
@@ -39,7 +39,18 @@ pub struct Stage {
 
 /// The folder with the focus's keys.
 #[derive(Debug)]
-struct Store(PathBuf);
+pub(crate) struct Store(PathBuf);
+
+impl Store {
+    /// One that nobody has yet; the focus makes it.
+    pub(crate) fn new() -> Store {
+        Store(std::env::temp_dir().join(format!(
+            "weir-{}-{}",
+            std::process::id(),
+            weir_client::random_id(6)
+        )))
+    }
+}
 
 impl Drop for Store {
     fn drop(&mut self) {
@@ -51,7 +62,7 @@ impl Drop for Store {
 /// The focus joins the room of an invitation in a fraction of a second.
 const FOCUS_JOINS_WITHIN: Duration = Duration::from_secs(10);
 /// Nobody but this process and its guests ever sees these accounts: the homeserver listens on loopback and forgets all.
-const PASSWORD: &str = "weir-demo";
+pub(crate) const PASSWORD: &str = "weir-demo";
 
 impl Stage {
     /// Starts everything; `progress` is told each step before it is done.
@@ -74,18 +85,15 @@ impl Stage {
                 .context("the account of a guest")?;
         }
         progress("starting the focus");
-        let store = Store(std::env::temp_dir().join(format!(
-            "weir-{}-{}",
-            std::process::id(),
-            weir_client::random_id(6)
-        )));
-        let focus = Focus::start(focus_config(config, &url, &store.0))
+        let store = Store::new();
+        let focus = Focus::start(focus_config(config, &url, &store))
             .await
             .context("the focus")?;
         let id = focus.id();
         homeserver.set_foci(vec![weir_homeserver::Focus {
             user_id: id.user_id.clone(),
             device_id: id.device_id.clone(),
+            blip_url: None,
         }]);
         progress("making a room with a call");
         let host = Device::login(&url, "host", PASSWORD)
@@ -227,7 +235,7 @@ pub fn wanted(index: usize, other: usize, count: usize) -> Size {
     }
 }
 
-fn focus_config(config: &StageConfig, homeserver: &str, store: &std::path::Path) -> Config {
+pub(crate) fn focus_config(config: &StageConfig, homeserver: &str, store: &Store) -> Config {
     Config {
         matrix: Matrix {
             homeserver: homeserver.to_owned(),
@@ -235,7 +243,7 @@ fn focus_config(config: &StageConfig, homeserver: &str, store: &std::path::Path)
             password: Some(Secret::new(PASSWORD)),
             access_token: None,
             device_id: None,
-            store: store.to_owned(),
+            store: store.0.clone(),
             store_passphrase: None,
             display_name: "Weir demo".into(),
             rooms_max: 16,
@@ -250,12 +258,17 @@ fn focus_config(config: &StageConfig, homeserver: &str, store: &std::path::Path)
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, config.port)),
             page: true,
         },
+        blip: Blip::default(),
         audio: Audio::default(),
         limits: Limits::default(),
     }
 }
 
-async fn wait_for_member(host: &Device, room_id: &str, user_id: &str) -> anyhow::Result<()> {
+pub(crate) async fn wait_for_member(
+    host: &Device,
+    room_id: &str,
+    user_id: &str,
+) -> anyhow::Result<()> {
     let path = format!("rooms/{}/joined_members", escape(room_id));
     let deadline = tokio::time::Instant::now() + FOCUS_JOINS_WITHIN;
     while tokio::time::Instant::now() < deadline {

@@ -1,9 +1,10 @@
 // Unit tests of the page's pure modules; runs in the page, returns [[name, holds, what came out], …].
 
+const { chooseFocus, nearestFirst, toMeasure } = await import("/js/choose.js");
 const { columnsFor, stepFor, wantedSize } = await import("/js/layout.js");
 const { layerOf } = await import("/js/media.js");
 const { readStreams, writeStreams } = await import("/js/metadata.js");
-const { fociOfWellKnown, RoomCalls } = await import("/js/room.js");
+const { fociOfWellKnown, memberDevice, RoomCalls } = await import("/js/room.js");
 const { msidByMid } = await import("/js/sdp.js");
 const { Subscriptions } = await import("/js/subscriptions.js");
 const { describeEstimate, Status, whyNoPicture, whySmaller } = await import("/js/why.js");
@@ -59,15 +60,41 @@ expect("msid and direction by mid", [...msidByMid(sdp)], [
 
 const device = (device_id, focus, expires_ts) => ({ device_id, expires_ts, "org.matrix.msc3898.foci.active": [{ user_id: focus, device_id: "F" }] });
 const member = (user, devices) => ({ type: "org.matrix.msc3401.call.member", state_key: user, content: { "m.calls": [{ "m.call_id": "C", "m.devices": devices }] } });
+const joined = (user) => ({ type: "m.room.member", state_key: user, content: { membership: "join" } });
 const room = new RoomCalls([
+  ...["@a:b", "@c:b"].map(joined),
   { type: "org.matrix.msc3401.call", state_key: "old", origin_server_ts: 1, content: {} },
   { type: "m.call", state_key: "C", origin_server_ts: 2, content: {} },
   { type: "org.matrix.msc3401.call", state_key: "ended", origin_server_ts: 3, content: { "m.terminated": "call_ended" } },
   member("@a:b", [device("A1", "@f:b", 2000), device("A2", "@late:b", 500)]),
-  member("@c:b", [device("C1", "@g:b", 2000)]),
+  member("@c:b", [{ ...device("C1", "@g:b", 2000), "m.foci.preferred": [{ user_id: "@h:b", device_id: "F" }, { user_id: "@h:b" }] }]),
+  member("@left:b", [device("L1", "@left-focus:b", 2000)]),
 ]);
 expect("the newest call that has not ended", room.newestCall(), "C");
-expect("foci in use, without those of members that are gone", room.fociInUse("C", "X", 1000), [{ userId: "@f:b", deviceId: "F" }, { userId: "@g:b", deviceId: "F" }]);
+const f = (name) => ({ userId: `@${name}:b`, deviceId: "F" });
+expect("foci in use, without those of members that are gone", room.others("C", "X", 1000), [
+  { active: [f("f")], preferred: [] },
+  { active: [f("g")], preferred: [f("h")] },
+]);
+expect("the own device is no other", room.others("C", "A1", 1000).length, 1);
+const listed = memberDevice({ deviceId: "D", sessionId: "s", purposes: [], focus: f("f"), preferred: [f("h")], now: 0 });
+expect("active and preferred foci are listed under both names", ["org.matrix.msc3898.foci.", "m.foci."].map((name) => [listed[`${name}active`], listed[`${name}preferred`]]), [
+  [[{ user_id: "@f:b", device_id: "F" }], [{ user_id: "@h:b", device_id: "F" }]],
+  [[{ user_id: "@f:b", device_id: "F" }], [{ user_id: "@h:b", device_id: "F" }]],
+]);
+
+const [ny, lon, ber] = ["ny", "lon", "ber"].map(f);
+const fromLondon = new Map([["@lon:b F", 5], ["@ny:b F", 80]]);
+const on = (active, preferred = []) => ({ active: [active], preferred });
+expect("the first from London goes where all others are", chooseFocus([lon], [on(ny), on(ny)], fromLondon), { focus: ny, preferred: [lon] });
+expect("the second from London sees what the first would prefer", chooseFocus([lon], [on(ny, [lon]), on(ny)], fromLondon), { focus: lon, preferred: [] });
+expect("the first follows when London is in use", chooseFocus([lon], [on(ny), on(lon)], fromLondon, ny), { focus: lon, preferred: [] });
+expect("who uses its own focus stays", chooseFocus([lon], [on(ny), on(ny)], fromLondon, lon), { focus: lon, preferred: [] });
+expect("nobody else: the nearest of the own ones", chooseFocus([ny, lon], [], fromLondon), { focus: lon, preferred: [] });
+expect("a focus that does not answer is left out", chooseFocus([lon], [on(ny)], new Map([["@ny:b F", null], ["@lon:b F", 9]])), { focus: lon, preferred: [] });
+expect("no focus at all", chooseFocus([], [], new Map()), { focus: null, preferred: [] });
+expect("the nearest first, those alike by name, those not measured last", nearestFirst([ny, f("x"), lon, ber], new Map([...fromLondon, ["@ber:b F", 6]])), [ber, lon, ny, f("x")]);
+expect("nothing is measured where there is nothing to choose", [toMeasure([lon], [on(lon)]), toMeasure([lon], [on(ny, [lon])])], [[], [lon, ny]]);
 expect("leaving keeps the user's other devices", room.memberContent("@a:b", "C", "A1", null, 100)["m.calls"][0]["m.devices"].length, 1);
 expect("leaving as the last device leaves no call", room.memberContent("@c:b", "C", "C1", null, 100), { "m.calls": [] });
 expect("foci of the well-known file", fociOfWellKnown({ "org.matrix.msc3898.foci": [{ user_id: "@f:b", device_id: "F" }, 3] }), [{ userId: "@f:b", deviceId: "F" }]);

@@ -11,6 +11,8 @@ use crate::limits::{ID_BYTES_MAX, STREAMS_MAX, TRACKS_MAX};
 
 /// The key of metadata in the data channel's messages, and the stable key in to-device contents.
 pub const STABLE_KEY: &str = "sdp_stream_metadata";
+/// The purpose of a stream with which a client measures the way to the focus. Nobody else is told of it.
+pub const PROBE: &str = "org.matrix.msc3898.probe";
 /// The key of metadata in to-device contents (MSC3077's unstable prefix).
 pub const UNSTABLE_KEY: &str = "org.matrix.msc3077.sdp_stream_metadata";
 
@@ -88,6 +90,11 @@ impl Purpose {
             Purpose::Screenshare => "m.screenshare",
             Purpose::Other(other) => other,
         }
+    }
+
+    /// Whether the stream is there only to measure the way ([`PROBE`]).
+    pub fn is_probe(&self) -> bool {
+        self.as_str() == PROBE
     }
 
     fn parse(value: Option<&Value>) -> Purpose {

@@ -14,7 +14,7 @@ use super::{
     conference::Conference,
     ids,
     leg::{Leg, NewLeg},
-    mapping,
+    mapping, slots,
     trunk::{Phase, Trunk},
 };
 
@@ -141,6 +141,10 @@ impl Conferences {
             .map_err(|_: SdpError| Refusal::BadSdp)?;
         let remote = session.remote().cloned().ok_or(Refusal::BadSdp)?;
         let ice = mapping::ice_credentials(session.local_ice(), &remote.ice);
+        let is_slot = !invite.trunk && slots::is_slot(&session, invite.metadata.as_ref());
+        if is_slot {
+            self.check_slot(&envelope.conf_id, &participant)?;
+        }
 
         // From here on nothing can fail: the older leg of this device gives way.
         self.replace(&envelope.conf_id, &participant);
@@ -172,6 +176,9 @@ impl Conferences {
         );
         if let Some(metadata) = invite.metadata.clone() {
             leg.handle_metadata(metadata);
+        }
+        if is_slot {
+            leg.hold_slot(&mut self.shared, now);
         }
         self.transports
             .insert(transport, (envelope.conf_id.clone(), participant.clone()));
@@ -275,6 +282,16 @@ impl Conferences {
         } else {
             Ok(())
         }
+    }
+
+    /// Whether the participant may hold a slot, instead of what it has in this conference.
+    fn check_slot(&self, conf_id: &str, participant: &ParticipantId) -> Result<(), Refusal> {
+        let conference = self.conferences.get(conf_id);
+        let older = conference.and_then(|conference| conference.legs.get(participant));
+        let limits = &self.shared.settings.limits;
+        self.shared
+            .slots
+            .check(&participant.user_id, older.map(Leg::transport), limits)
     }
 
     /// The shard of a conference: where it is, or the one with the least to do.

@@ -182,11 +182,10 @@ impl Conferences {
         let Some(conference) = self.conferences.get_mut(conf_id) else {
             return;
         };
-        let deserted = conference.participants().next().is_none();
-        let due = if deserted {
-            Vec::new()
-        } else {
+        let due = if conference.is_inhabited() {
             conference.due_calls(now)
+        } else {
+            Vec::new()
         };
         for focus in due {
             match self.allow_call(conf_id, &focus, now) {
@@ -208,7 +207,7 @@ impl Conferences {
         let Some(conference) = self.conferences.get_mut(conf_id) else {
             return;
         };
-        let deserted = conference.participants().next().is_none();
+        let deserted = !conference.is_inhabited();
         let at_once = deserted && conference.cascade.inhabited;
         conference.cascade.inhabited |= !deserted;
         let mut over = Vec::new();
@@ -453,6 +452,11 @@ impl Conference {
     /// The legs of those who are here themselves.
     pub(super) fn participants(&self) -> impl Iterator<Item = (&ParticipantId, &Leg)> {
         self.legs.iter().filter(|(_, leg)| leg.trunk.is_none())
+    }
+
+    /// Whether somebody is here who is in the call. Those who hold a slot may yet choose another focus.
+    fn is_inhabited(&self) -> bool {
+        self.participants().any(|(_, leg)| !leg.is_slot())
     }
 
     /// The foci that are wanted, not connected, and due.

@@ -88,6 +88,8 @@ labelled! {
         Restarting => "restarting";
         /// Offers were never answered.
         OffersUnanswered => "offers_unanswered";
+        /// A slot that no media followed in time.
+        SlotExpired => "slot_expired";
     }
 }
 
@@ -101,6 +103,7 @@ impl From<Option<HangupReason>> for CallEnd {
             Some(HangupReason::UserHangup) => Self::Removed,
             Some(HangupReason::Restarting) => Self::Restarting,
             Some(HangupReason::UnknownError) => Self::OffersUnanswered,
+            Some(HangupReason::SlotExpired) => Self::SlotExpired,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! One participant's end of the call at the focus: its transport, its session, its data channel. The participant can be another
 //! focus: then the leg is a trunk's end.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use weir_shard::{Command, TransportId};
@@ -22,6 +22,7 @@ use super::{
     ping::{Due, Ping},
     rate::Bucket,
     shared::Shared,
+    slots,
     streams::Streams,
     subscriptions::{Place, Subscriptions},
     told::StatusTeller,
@@ -49,6 +50,8 @@ pub(super) struct Leg {
     snapshot: Snapshot,
     pub(super) status: StatusTeller,
     messages: Bucket,
+    /// Until when media must have followed; `None` once it has.
+    slot: Option<Instant>,
     armed: Option<Instant>,
 }
 
@@ -114,6 +117,7 @@ impl Leg {
             },
             status: StatusTeller::default(),
             messages: Bucket::new(limits::MESSAGES_BURST, now),
+            slot: None,
             armed: None,
         }
     }
@@ -164,6 +168,26 @@ impl Leg {
         }
     }
 
+    /// It has come without media, and has a place for so long.
+    pub(super) fn hold_slot(&mut self, shared: &mut Shared, now: Instant) {
+        let seconds = shared.settings.limits.slot_seconds;
+        self.slot = Some(now + Duration::from_secs(seconds.into()));
+        shared.slots.hold(self.transport, &self.participant.user_id);
+    }
+
+    /// Whether it holds a slot and no more.
+    pub(super) fn is_slot(&self) -> bool {
+        self.slot.is_some()
+    }
+
+    /// Gives the slot back once there is media.
+    fn release_slot(&mut self, shared: &mut Shared) {
+        if self.slot.is_some() && !slots::is_slot(&self.session, self.streams.said()) {
+            self.slot = None;
+            shared.slots.release(self.transport);
+        }
+    }
+
     // ── To-device ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     pub(super) fn send_call(&self, body: Body, shared: &mut Shared) {
@@ -190,6 +214,7 @@ impl Leg {
                 shared,
             );
         }
+        shared.slots.release(self.transport);
         // A call that was not answered has no transport yet.
         if !self.is_calling() {
             shared.push(Output::CloseTransport { id: self.transport });
@@ -435,6 +460,7 @@ impl Leg {
         };
         self.subscriptions
             .reconcile(place, board, &mut self.session, shared);
+        self.release_slot(shared);
         self.send_snapshot(board, shared, now);
         self.send_status(board, shared, now);
         self.make_offer(board, shared, now);
@@ -487,6 +513,9 @@ impl Leg {
             Due::Ping => self.send(&ToClient::Ping, shared),
             Due::Dead => return Err(HangupReason::KeepAliveTimeout),
         }
+        if self.slot.is_some_and(|deadline| deadline <= now) {
+            return Err(HangupReason::SlotExpired);
+        }
         if self.offer.deadline.is_some_and(|deadline| deadline <= now) {
             // The reference client drops an offer that crosses its own, and never says so.
             self.session.rollback();
@@ -516,10 +545,17 @@ impl Leg {
         let snapshot = (open && self.snapshot.stale).then_some(self.snapshot.earliest);
         let status = self.status.poll_timeout();
         let ask = self.trunk.as_ref().and_then(Trunk::poll_timeout);
-        let next = [Some(channel), self.offer.deadline, snapshot, status, ask]
-            .into_iter()
-            .flatten()
-            .min();
+        let next = [
+            Some(channel),
+            self.offer.deadline,
+            self.slot,
+            snapshot,
+            status,
+            ask,
+        ]
+        .into_iter()
+        .flatten()
+        .min();
         if next != self.armed {
             if let Some(armed) = self.armed {
                 shared.deadlines.remove(&(armed, self.transport));

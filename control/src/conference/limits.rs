@@ -19,6 +19,14 @@ pub struct Limits {
     pub tracks_per_participant_max: usize,
     /// Tracks that one participant asks for, present and not yet present ones together. 64 others with sound and picture are 128.
     pub subscriptions_per_participant_max: usize,
+    /// Participants without media, over all conferences: clients that hold a place, or measure the way. Each has a transport, and
+    /// counts for its conference as any other. 0 refuses them all; clients then compare foci by other means.
+    pub slots_max: usize,
+    /// The same of one user. A client holds one at each of a few foci, for each call that it is in.
+    pub slots_per_user_max: usize,
+    /// How long such a participant may stay without media, in seconds: long enough to measure and to join, short enough that
+    /// nobody keeps a place for nothing. It may call again.
+    pub slot_seconds: u32,
     /// Invites that one user may send: per second in the long run, with a burst of [`INVITE_BURST_SECONDS`] times as many.
     /// A client retries every 5 s.
     pub invites_per_user_per_second: f64,
@@ -37,6 +45,9 @@ impl Default for Limits {
             participants_per_user_max: 8,
             tracks_per_participant_max: 12,
             subscriptions_per_participant_max: 512,
+            slots_max: 200,
+            slots_per_user_max: 4,
+            slot_seconds: 120,
             invites_per_user_per_second: 1.0,
             invites_per_homeserver_per_second: 50.0,
             trunks_per_conference_max: 16,

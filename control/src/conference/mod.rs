@@ -31,6 +31,7 @@ mod remote;
 mod requests;
 mod settings;
 mod shared;
+mod slots;
 mod streams;
 mod subscriptions;
 #[cfg(test)]
@@ -54,6 +55,7 @@ pub use live_call::LiveCall;
 pub use output::{
     DtlsRole, Fingerprint, HangupReason, Output, Protection, Refusal, Sender, TransportInput,
 };
+pub(crate) use rate::Bucket;
 pub use settings::{Settings, Timing};
 
 use conference::Conference;
@@ -273,6 +275,11 @@ impl Conferences {
     pub fn trunk_count(&self) -> usize {
         let trunks = self.conferences.values().map(|of| of.trunks().count());
         trunks.sum()
+    }
+
+    /// How many participants hold no more than a slot, over all conferences.
+    pub fn slot_count(&self) -> usize {
+        self.shared.slots.len()
     }
 
     /// How many participants publish anything, over all conferences.

@@ -205,6 +205,10 @@ labelled! {
         TooManyParticipants => "too_many_participants";
         /// The user has all the devices in the conference that it may have.
         TooManyDevicesOfUser => "too_many_devices_of_user";
+        /// The focus has all the participants without media that it may have.
+        TooManySlots => "too_many_slots";
+        /// The user has all the participants without media that it may have.
+        TooManySlotsOfUser => "too_many_slots_of_user";
         /// The focus is about to stop.
         Draining => "draining";
         /// A message about a call that is not here.
@@ -247,6 +251,8 @@ pub enum HangupReason {
     Restarting,
     /// An offer was never answered.
     UnknownError,
+    /// No media followed in time. Calling again is welcome, with media.
+    SlotExpired,
 }
 
 impl HangupReason {
@@ -258,6 +264,7 @@ impl HangupReason {
             Self::UserHangup => "user_hangup",
             Self::Restarting => "org.matrix.msc3898.focus_restarting",
             Self::UnknownError => "unknown_error",
+            Self::SlotExpired => "org.matrix.msc3898.slot_expired",
         }
     }
 }

@@ -6,14 +6,14 @@ use super::limits;
 
 /// Fills at a rate up to a burst; each act takes one.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bucket {
+pub(crate) struct Bucket {
     tokens: f64,
     filled: Instant,
 }
 
 impl Bucket {
     /// A full one.
-    pub(super) fn new(burst: f64, now: Instant) -> Self {
+    pub(crate) fn new(burst: f64, now: Instant) -> Self {
         Self {
             tokens: burst,
             filled: now,
@@ -21,7 +21,7 @@ impl Bucket {
     }
 
     /// Takes a token, if there is one.
-    pub(super) fn take(&mut self, per_second: f64, burst: f64, now: Instant) -> bool {
+    pub(crate) fn take(&mut self, per_second: f64, burst: f64, now: Instant) -> bool {
         let elapsed = now.saturating_duration_since(self.filled).as_secs_f64();
         self.tokens = (self.tokens + elapsed * per_second).min(burst);
         self.filled = now;

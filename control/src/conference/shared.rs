@@ -9,7 +9,7 @@ use rand::{Rng, SeedableRng, distr::Alphanumeric, rngs::StdRng};
 use weir_shard::{Command, ConferenceId, SubscriptionId, TrackId, TransportId};
 use weir_signal::sdp;
 
-use super::{Output, Refusal, Settings};
+use super::{Output, Refusal, Settings, slots::Slots};
 
 /// A password of 24 characters has 142 bits; RFC 8445 §5.3 asks for 128.
 const ICE_PASSWORD_CHARACTERS: usize = 24;
@@ -24,6 +24,7 @@ pub(super) struct Shared {
     pub(super) settings: Settings,
     /// When each leg has something to do, so that the next deadline is found without looking at all legs.
     pub(super) deadlines: BTreeSet<(Instant, TransportId)>,
+    pub(super) slots: Slots,
     outputs: VecDeque<Output>,
     rng: StdRng,
     next_conference: u32,
@@ -38,6 +39,7 @@ impl Shared {
             rng: StdRng::from_seed(settings.seed),
             settings,
             deadlines: BTreeSet::new(),
+            slots: Slots::default(),
             outputs: VecDeque::new(),
             next_conference: 1,
             next_transport: 1,

@@ -97,17 +97,25 @@ impl Streams {
         changes
     }
 
-    /// The outward streams, without whose they are.
+    /// What was said last.
+    pub(super) fn said(&self) -> Option<&StreamMetadata> {
+        self.said.as_ref()
+    }
+
+    /// The outward streams, without whose they are. What only measures the way is for nobody else.
     pub(super) fn advertised(&self) -> BTreeMap<String, metadata::Stream> {
         self.outward
             .iter()
+            .filter(|(_, stream)| !stream.purpose.is_probe())
             .map(|(id, stream)| (id.clone(), stream.advertised()))
             .collect()
     }
 
-    /// All tracks: outward stream id, track id, the shard's id, and what SDP says.
+    /// All tracks that others may have: outward stream id, track id, the shard's id, and what SDP says.
     pub(super) fn tracks(&self) -> impl Iterator<Item = (&str, &str, TrackId, &Published)> {
-        self.outward.iter().flat_map(|(stream_id, stream)| {
+        let streams = self.outward.iter();
+        let streams = streams.filter(|(_, stream)| !stream.purpose.is_probe());
+        streams.flat_map(|(stream_id, stream)| {
             stream.tracks.iter().map(move |(track_id, track)| {
                 (
                     stream_id.as_str(),

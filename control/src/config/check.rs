@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fmt};
 
-use super::{Audio, Config, Limits, Matrix, Media, PolicyName};
+use super::{Audio, Blip, Config, Limits, Matrix, Media, PolicyName};
 
 /// One value that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +48,7 @@ pub(super) fn check(config: &Config) -> Vec<Mistake> {
     check_media(&config.media, &mut mistakes);
     check_audio(&config.audio, &mut mistakes);
     check_authorisation(config, &mut mistakes);
+    check_blip(&config.blip, &mut mistakes);
     check_limits(&config.limits, &mut mistakes);
     mistakes
 }
@@ -154,6 +155,17 @@ fn check_authorisation(config: &Config, mistakes: &mut Vec<Mistake>) {
     }
 }
 
+fn check_blip(blip: &Blip, mistakes: &mut Vec<Mistake>) {
+    let rate = blip.connections_per_second;
+    if !(1.0..=BLIPS_PER_SECOND_MAX).contains(&rate) {
+        let expected = format!("must be from 1 to {BLIPS_PER_SECOND_MAX}");
+        mistakes.push(Mistake::new("blip.connections_per_second", rate, expected));
+    }
+}
+
+/// More connections than one thread refuses in a second.
+const BLIPS_PER_SECOND_MAX: f64 = 100_000.0;
+
 fn check_audio(audio: &Audio, mistakes: &mut Vec<Mistake>) {
     if audio.loudest == 0 {
         let expected = "must be at least 1: somebody has to be heard";
@@ -181,6 +193,10 @@ fn check_limits(limits: &Limits, mistakes: &mut Vec<Mistake>) {
             limits.subscriptions_per_participant_max,
         ),
     ];
+    if limits.slot_seconds == 0 {
+        let expected = "must be at least 1; limits.slots_max = 0 refuses slots";
+        mistakes.push(Mistake::new("limits.slot_seconds", 0, expected));
+    }
     for (key, value) in counts {
         if value == 0 {
             mistakes.push(Mistake::new(key, value, "must be at least 1"));

@@ -45,6 +45,10 @@ fn example_says_the_defaults() {
         format!("{:?}", smallest.http)
     );
     assert_eq!(
+        format!("{:?}", example.blip),
+        format!("{:?}", smallest.blip)
+    );
+    assert_eq!(
         format!("{:?}", example.limits),
         format!("{:?}", smallest.limits)
     );
@@ -107,6 +111,29 @@ fn mistakes_name_key_value_and_what_would_be_right() {
         "authorisation.policy = \"open\": lets everybody use this focus; if that is what you want, set \
          authorisation.i_know = true\nlimits.conferences_max = 0: must be at least 1"
     );
+}
+
+#[test]
+fn the_blip_port_is_off_and_bounded() {
+    let config = parse(SMALLEST).expect("the smallest configuration");
+    assert_eq!(config.blip.listen, None);
+    let config = with(&[("WEIR_BLIP_LISTEN", "[::]:7881")]).expect("valid");
+    assert_eq!(config.blip.listen, "[::]:7881".parse().ok());
+    for rate in ["0.0", "-1.0", "nan", "1e9"] {
+        let error = error(&format!(
+            "{SMALLEST}\n[blip]\nconnections_per_second = {rate}\n"
+        ));
+        assert!(error.starts_with("blip.connections_per_second"), "{error}");
+        assert!(error.contains("from 1 to"), "{error}");
+    }
+}
+
+#[test]
+fn slots_last_at_least_a_second_and_may_be_none() {
+    let limits = |text: &str| format!("{SMALLEST}\n[limits]\n{text}\n");
+    assert!(error(&limits("slot_seconds = 0")).starts_with("limits.slot_seconds = 0"));
+    let config = parse(&limits("slots_max = 0\nslots_per_user_max = 0")).expect("valid");
+    assert_eq!(config.limits.slots_max, 0);
 }
 
 #[test]

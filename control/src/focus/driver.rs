@@ -433,6 +433,7 @@ impl Driver {
                 &metrics.participants_max,
                 conferences.largest_conference() as u64,
             ),
+            (&metrics.slots, conferences.slot_count() as u64),
             (&metrics.publishers, conferences.publisher_count() as u64),
             (&metrics.trunks, conferences.trunk_count() as u64),
             (&metrics.transports, self.associations.len() as u64),

@@ -21,7 +21,11 @@ mod live_calls;
 mod metrics;
 mod shards;
 
-use std::{net::SocketAddr, os::unix::fs::DirBuilderExt, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    os::unix::fs::DirBuilderExt,
+    sync::Arc,
+};
 
 use anyhow::Context;
 use tokio::{
@@ -32,8 +36,10 @@ use weir_transport::Certificate;
 
 use crate::{
     authorise::{Authoriser, Policy},
+    blip::BlipPort,
     conference::{Conferences, ParticipantId, Settings, Timing},
-    config::{Authorisation, Config, Matrix, PolicyName},
+    config::{Authorisation, Blip, Config, Matrix, PolicyName},
+    discovery::WellKnown,
     http::{Readiness, Server},
 };
 use associations::Associations;
@@ -48,6 +54,7 @@ use shards::Shard;
 pub struct Focus {
     id: ParticipantId,
     http: Server,
+    blip: Option<BlipPort>,
     stop: oneshot::Sender<()>,
     driver: JoinHandle<()>,
     /// Closed when the driver ends, in whatever way.
@@ -64,6 +71,7 @@ impl Focus {
     pub async fn start(config: Config) -> anyhow::Result<Self> {
         let metrics = Metrics::default();
         let readiness = Readiness::default();
+        let well_known = WellKnown::default();
         let wake = Arc::new(Notify::new());
         let shards = start_shards(&config, &wake)?;
         let exporter = Exporter::new(&metrics, shards.iter().map(Shard::handle));
@@ -71,13 +79,16 @@ impl Focus {
             config.http.listen,
             config.http.page,
             readiness.clone(),
+            well_known.clone(),
             move || exporter.render(),
         )
         .await
         .with_context(|| format!("http.listen = {}: cannot listen", config.http.listen))?;
+        let blip = start_blip(&config.blip, &metrics).await?;
         create_store(&config.matrix)?;
         let (device, incoming) = weir_matrix::connect(device_config(&config.matrix)).await?;
         let id = ParticipantId::new(device.user_id(), device.device_id());
+        well_known.set(&id, blip_address(blip.as_ref(), &config.media.advertise));
         let certificate = Certificate::generate()?;
         let settings = Settings {
             focus: id.clone(),
@@ -120,6 +131,7 @@ impl Focus {
         Ok(Self {
             id,
             http,
+            blip,
             stop,
             driver,
             running,
@@ -135,6 +147,11 @@ impl Focus {
     /// Where health, metrics and the page are.
     pub fn http_address(&self) -> SocketAddr {
         self.http.address()
+    }
+
+    /// Where the blip port is, if there is one.
+    pub fn blip_address(&self) -> Option<SocketAddr> {
+        self.blip.as_ref().map(BlipPort::address)
     }
 
     /// The kernel's thread ids of the shards.
@@ -156,6 +173,9 @@ impl Focus {
             tracing::error!(%error, "the control loop ended");
         }
         self.http.shutdown().await;
+        if let Some(blip) = self.blip {
+            blip.shutdown().await;
+        }
     }
 }
 
@@ -173,6 +193,27 @@ fn start_shards(config: &Config, wake: &Arc<Notify>) -> anyhow::Result<Vec<Shard
         shards.push(Shard::new(handle, Arc::clone(wake))?);
     }
     Ok(shards)
+}
+
+async fn start_blip(config: &Blip, metrics: &Metrics) -> anyhow::Result<Option<BlipPort>> {
+    let Some(listen) = config.listen else {
+        return Ok(None);
+    };
+    let metrics = metrics.clone();
+    let port = BlipPort::start(listen, config.connections_per_second, move || {
+        metrics.blips.add(1);
+    });
+    let port = port.await;
+    port.map(Some)
+        .with_context(|| format!("blip.listen = {listen}: cannot listen"))
+}
+
+/// Where clients find the blip port: the first address that they are told.
+fn blip_address(port: Option<&BlipPort>, advertise: &[IpAddr]) -> Option<SocketAddr> {
+    let listening = [port?.address()];
+    addresses::advertised(&listening, advertise)
+        .first()
+        .copied()
 }
 
 /// Makes the store's folder for nobody but this user.

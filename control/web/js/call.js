@@ -1,6 +1,7 @@
 // Taking part in a room's call: the room's state on one side, one leg to the focus on the other, and the decision to call
 // again when a leg ends. Not here: what is on the screen (app.js, tiles.js).
 
+import { chooseFocus, distinct, focusKey, measureAnswers, toMeasure } from "./choose.js";
 import { Emitter, pause, randomString } from "./emitter.js";
 import { Leg } from "./leg.js";
 import { openScreen, UserMedia } from "./media.js";
@@ -31,6 +32,9 @@ export class Call extends Emitter {
   #attempts = 0;
   #refusals = 0;
   #iceServers = [];
+  /** By `focusKey`: how long each focus took to answer. */
+  #answerTimes = new Map();
+  #preferred = [];
 
   state = "idle";
   room = null;
@@ -67,13 +71,15 @@ export class Call extends Emitter {
     this.#setState("joining");
     try {
       await this.#enterRoom();
-      await this.#matrix.startSync(this.roomId, CALL_STATE_TYPES);
+      this.#listen();
+      await this.#matrix.startSync(this.roomId, [...CALL_STATE_TYPES, "m.room.member"]);
+      await this.#chooseFocus();
+      await this.#inviteFocus(this.focus);
     } catch (error) {
       this.#release();
       this.#setState("failed");
       throw error;
     }
-    this.#listen();
     await this.#callFocus();
   }
 
@@ -165,9 +171,6 @@ export class Call extends Emitter {
     this.room = new RoomCalls(await this.#matrix.getState(roomId));
     this.confId = this.#options.confId || this.room.newestCall();
     if (this.confId === null || !this.room.hasCall(this.confId)) await this.#makeCall();
-    this.focus = this.#chooseFocus();
-    this.emit("log", `call ${this.confId} through ${this.focus.userId}`);
-    await this.#inviteFocus();
   }
 
   async #makeCall() {
@@ -179,19 +182,52 @@ export class Call extends Emitter {
     this.emit("log", "started a new call in the room");
   }
 
-  #chooseFocus() {
-    const inUse = this.room.fociInUse(this.confId, this.#matrix.deviceId, Date.now());
-    const known = [this.#options.focus, ...inUse, ...fociOfWellKnown(this.#matrix.session.wellKnown)];
-    const focus = known.find(Boolean);
-    if (focus) return focus;
-    throw new Error("No focus is known: nobody in the call uses one, and the homeserver recommends none. Enter one by hand.");
+  /** The own foci: the one that was entered by hand, or those that the homeserver recommends. */
+  #ownFoci() {
+    const { focus } = this.#options;
+    return distinct(focus ? [focus] : fociOfWellKnown(this.#matrix.session.wellKnown));
+  }
+
+  #others() {
+    return this.room.others(this.confId, this.#matrix.deviceId, Date.now());
+  }
+
+  // Who enters a focus by hand means it.
+  async #chooseFocus() {
+    const [own, others] = [this.#ownFoci(), this.#options.focus ? [] : this.#others()];
+    const measured = toMeasure(own, others);
+    if (measured.length > 0) {
+      // Those that others name are in the room already, or not worth an invitation by somebody who does not know them.
+      await Promise.all(own.map((focus) => this.#inviteFocus(focus)));
+      const call = { matrix: this.#matrix, confId: this.confId, sessionId: this.#sessionId };
+      this.#answerTimes = await measureAnswers(measured, call);
+    }
+    const { focus, preferred } = chooseFocus(own, others, this.#answerTimes);
+    if (focus === null) {
+      const why = measured.length > 0 ? "no focus answers" : "nobody in the call uses one, and the homeserver recommends none";
+      throw new Error(`No focus is known: ${why}. Enter one by hand.`);
+    }
+    [this.focus, this.#preferred] = [focus, preferred];
+    this.emit("log", `call ${this.confId} through ${focus.userId}`);
+  }
+
+  // Somebody may have begun to use a focus that this page prefers.
+  #followOthers() {
+    if (this.focus === null || this.#options.focus) return;
+    const { focus, preferred } = chooseFocus(this.#ownFoci(), this.#others(), this.#answerTimes, this.focus);
+    if (focusKey(focus) === focusKey(this.focus)) return;
+    [this.focus, this.#preferred] = [focus, preferred];
+    this.emit("log", `others use ${focus.userId} now, which is nearer`);
+    this.#attempts = 0;
+    this.#callFocus();
+    this.#writeMember();
   }
 
   // A focus that checks who is in the room has to be in the room itself.
-  async #inviteFocus() {
-    if (this.room.hasJoined(this.focus.userId) || this.focus.userId === this.#matrix.userId) return;
+  async #inviteFocus(focus) {
+    if (this.room.hasJoined(focus.userId) || focus.userId === this.#matrix.userId) return;
     try {
-      await this.#matrix.invite(this.roomId, this.focus.userId);
+      await this.#matrix.invite(this.roomId, focus.userId);
       this.emit("log", "invited the focus into the room");
     } catch (error) {
       this.emit("log", `the focus is not in the room: ${error.message}`);
@@ -208,7 +244,8 @@ export class Call extends Emitter {
   #writeMember() {
     const purposes = this.screen ? [USERMEDIA, SCREENSHARE] : [USERMEDIA];
     const own = { deviceId: this.#matrix.deviceId, sessionId: this.#sessionId };
-    const device = memberDevice({ ...own, purposes, focus: this.focus, now: Date.now() });
+    const { focus } = this;
+    const device = memberDevice({ ...own, purposes, focus, preferred: this.#preferred, now: Date.now() });
     this.#putMember(device);
   }
 
@@ -227,7 +264,9 @@ export class Call extends Emitter {
     this.#unlisten = [
       this.#matrix.on("todevice", (event) => this.#leg?.handleToDevice(event)),
       this.#matrix.on("state", ({ roomId, event }) => {
-        if (roomId === this.roomId) this.room.apply(event);
+        if (roomId !== this.roomId) return;
+        this.room.apply(event);
+        this.#followOthers();
       }),
       this.#matrix.on("sync", (up) => this.emit("log", up === "up" ? "homeserver is back" : "homeserver does not answer")),
     ];

@@ -25,6 +25,11 @@ function readFocus(raw) {
   return named ? { userId: raw.user_id, deviceId: raw.device_id } : null;
 }
 
+/** Lists of foci come from anybody and may be of any length. */
+const FOCI_PER_LIST_MAX = 8;
+
+const readFoci = (raw) => list(raw).slice(0, FOCI_PER_LIST_MAX).map(readFocus).filter(Boolean);
+
 /** One room's state, kept up to date by `apply`. */
 export class RoomCalls {
   #calls = new Map();
@@ -80,22 +85,21 @@ export class RoomCalls {
   }
 
   /**
-   * The foci that others use for this call, each once, that of the earliest member first.
-   * @returns {Focus[]}
+   * The other devices in this call, that of the earliest member first: the foci that each uses, and those that it would rather use.
+   * Left out are those whose entry has expired, and users who are not in the room.
+   * @returns {{active: Focus[], preferred: Focus[]}[]}
    */
-  fociInUse(confId, ownDeviceId, now) {
-    const foci = [];
-    for (const content of this.#members.values()) {
+  others(confId, ownDeviceId, now) {
+    const others = [];
+    for (const [userId, content] of this.#members) {
+      if (!this.hasJoined(userId)) continue;
       for (const device of devicesOf(content, confId)) {
         if (device.device_id === ownDeviceId || !(device.expires_ts > now)) continue;
-        for (const raw of list(device[FOCI_ACTIVE] ?? device["m.foci.active"])) {
-          const focus = readFocus(raw);
-          const known = focus && foci.some((f) => f.userId === focus.userId && f.deviceId === focus.deviceId);
-          if (focus && !known) foci.push(focus);
-        }
+        const active = readFoci(device[FOCI_ACTIVE] ?? device["m.foci.active"]);
+        others.push({ active, preferred: readFoci(device[FOCI_PREFERRED] ?? device["m.foci.preferred"]) });
       }
     }
-    return foci;
+    return others;
   }
 
   /** The member event with which `device` (from `memberDevice`) takes part in the call; keeps the user's other devices. */
@@ -121,8 +125,10 @@ function devicesOf(content, confId) {
 }
 
 /** This page's entry in a member event. */
-export function memberDevice({ deviceId, sessionId, purposes, focus, now }) {
-  const active = [{ user_id: focus.userId, device_id: focus.deviceId }];
+export function memberDevice({ deviceId, sessionId, purposes, focus, preferred, now }) {
+  const writeFocus = ({ userId, deviceId }) => ({ user_id: userId, device_id: deviceId });
+  const active = [writeFocus(focus)];
+  const wished = preferred.map(writeFocus);
   return {
     device_id: deviceId,
     session_id: sessionId,
@@ -130,8 +136,8 @@ export function memberDevice({ deviceId, sessionId, purposes, focus, now }) {
     feeds: purposes.map((purpose) => ({ purpose })),
     [FOCI_ACTIVE]: active,
     "m.foci.active": active,
-    [FOCI_PREFERRED]: [],
-    "m.foci.preferred": [],
+    [FOCI_PREFERRED]: wished,
+    "m.foci.preferred": wished,
   };
 }
 
@@ -150,5 +156,5 @@ export const MEMBER_TYPE = MEMBER;
  */
 export function fociOfWellKnown(wellKnown) {
   const raw = wellKnown?.["org.matrix.msc3898.foci"] ?? wellKnown?.["m.foci"];
-  return list(raw).map(readFocus).filter(Boolean);
+  return readFoci(raw);
 }

@@ -3,57 +3,59 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::alive::Alive;
 use crate::channel::{self, Dialect, FromFocus, Metadata};
 use crate::encryption::MediaKeys;
-use crate::matrix::ToDevice;
 use crate::media::{self, EVENTS_AT_ONCE, Media, Said};
-use crate::participant::{Command, Life, Wishes};
+use crate::participant::{Command, FocusAddress, Life, Wishes};
 use crate::peer::{Event, Link, Peer};
 use crate::publish::{Publisher, Ssrcs};
 use crate::receive::{Inspection, Owner, Receiver};
 use crate::report::{Kind, Latencies, Report};
 use crate::sdp::{Local, Remote, RemoteMedia};
+use crate::signalling::{self, Signalling};
 
 /// How a call ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum End {
     /// The participant left.
     Left,
-    /// The focus refused or hung up, or the transport failed; says why.
+    /// This focus is to be called instead.
+    Switched(FocusAddress),
+    /// The call did not come about: the focus refused or did not answer, or the transport failed; says why.
+    Failed(String),
+    /// The focus hung up, or the transport failed; says why.
     Ended(String),
 }
 
 /// An answer takes well under a second; a homeserver under load may take longer to carry it.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
-/// A call's names in its messages.
-struct Names {
-    call_id: String,
-    sequence: u32,
-}
-
 /// Makes one call and stays in it to its end.
 pub(crate) async fn run(life: &mut Life) -> End {
-    let peer = match Peer::towards(life.homeserver_ip(), life.config.detour.clone()).await {
+    let peer = match Peer::towards(life.config.homeserver_ip(), life.config.detour.clone()).await {
         Ok(peer) => peer,
-        Err(error) => return End::Ended(error.to_string()),
+        Err(error) => return End::Failed(error.to_string()),
     };
-    let mut names = Names {
-        call_id: crate::random_id(16),
-        sequence: 0,
-    };
+    let config = &life.config;
+    let mut signalling = Signalling::new(
+        &life.device,
+        &config.focus,
+        &config.conf_id,
+        &life.session_id,
+    );
     let local = local_description(life, &peer);
     let ssrcs = Ssrcs::from_rng(&mut life.rng);
     let mut times = Times::new(Instant::now());
-    if let Err(error) = invite(life, &mut names, &peer, &local, ssrcs).await {
+    life.update(|report| report.invites += 1);
+    let (offer, own) = (local.offer(&ssrcs), life.metadata());
+    if let Err(error) = signalling.invite(&peer, &offer, &own).await {
         peer.close().await;
-        return End::Ended(error);
+        return End::Failed(error);
     }
-    let (answer, others) = match wait_for_answer(life, &mut names, &peer).await {
+    let (answer, others) = match wait_for_answer(life, &mut signalling, &peer).await {
         Ok(answer) => answer,
         Err(end) => {
             peer.close().await;
@@ -71,11 +73,11 @@ pub(crate) async fn run(life: &mut Life) -> End {
         Ok(up) => up,
         Err(error) => {
             peer.close().await;
-            hang_up(life, &mut names, "ice_failed").await;
-            return End::Ended(error.to_string());
+            signalling.hang_up("ice_failed").await;
+            return End::Failed(error.to_string());
         }
     };
-    let mut call = Call::new(life, names, local, ssrcs, link, others, &answer, times);
+    let mut call = Call::new(life, signalling, local, ssrcs, link, others, &answer, times);
     call.apply(&answer);
     let end = call.run(life, events).await;
     call.media.link.close().await;
@@ -133,55 +135,29 @@ fn publisher(life: &mut Life, answer: &Remote, ssrcs: Ssrcs) -> Publisher {
     publisher
 }
 
-async fn invite(
-    life: &Life,
-    names: &mut Names,
-    peer: &Peer,
-    local: &Local,
-    ssrcs: Ssrcs,
-) -> Result<(), String> {
-    life.update(|report| report.invites += 1);
-    let offer = json!({
-        "offer": {"type": "offer", "sdp": local.offer(&ssrcs)},
-        "lifetime": 60_000,
-        "invitee": life.config.focus.user_id,
-        "capabilities": {"m.call.transferee": false, "m.call.dtmf": false},
-        "org.matrix.msc3077.sdp_stream_metadata": life.metadata(),
-    });
-    send(life, names, "m.call.invite", offer).await?;
-    let candidate = |candidate: &String| {
-        let (ufrag, _) = peer.credentials();
-        json!({"candidate": format!("candidate:{candidate}"), "sdpMid": "0", "sdpMLineIndex": 0, "usernameFragment": ufrag})
-    };
-    let candidates: Vec<_> = peer.candidates().iter().map(candidate).collect();
-    send(
-        life,
-        names,
-        "m.call.candidates",
-        json!({"candidates": candidates}),
-    )
-    .await
-}
-
 /// Waits for the answer; candidates that come before it are taken at once.
 async fn wait_for_answer(
     life: &mut Life,
-    names: &mut Names,
+    signalling: &mut Signalling,
     peer: &Peer,
 ) -> Result<(Remote, Metadata), End> {
     let deadline = tokio::time::sleep(ANSWER_WITHIN);
     tokio::pin!(deadline);
     loop {
         let message = tokio::select! {
-            message = life.to_device.recv() => message.ok_or_else(|| End::Ended("the sync ended".into()))?,
+            message = life.to_device.recv() => message.ok_or_else(|| End::Failed("the sync ended".into()))?,
             () = &mut deadline => {
-                hang_up(life, names, "invite_timeout").await;
-                return Err(End::Ended("no answer".into()));
+                signalling.hang_up("invite_timeout").await;
+                return Err(End::Failed("no answer".into()));
             }
             command = life.commands.recv() => match command {
                 None | Some(Command::Leave(..)) => {
-                    hang_up(life, names, "user_hangup").await;
+                    signalling.hang_up("user_hangup").await;
                     return Err(life.leaving(command));
+                }
+                Some(Command::Use(focus)) => {
+                    signalling.hang_up("user_hangup").await;
+                    return Err(End::Switched(focus));
                 }
                 Some(command) => {
                     life.wishes.handle(&command);
@@ -189,90 +165,15 @@ async fn wait_for_answer(
                 }
             }
         };
-        if !is_ours(life, names, &message) {
-            continue;
-        }
-        let content = &message.content;
-        match message.event_type.as_str() {
-            "m.call.candidates" => {
-                candidates(content).for_each(|candidate| peer.add_candidate(candidate))
-            }
-            "m.call.answer" => {
-                let sdp = content["answer"]["sdp"].as_str().unwrap_or_default();
-                let answer = Remote::parse(sdp)
-                    .ok_or_else(|| End::Ended("an answer that cannot be read".into()))?;
-                let selected = json!({"selected_party_id": content["party_id"]});
-                let _ = send(life, names, "m.call.select_answer", selected).await;
-                return Ok((answer, channel::metadata(content).unwrap_or_default()));
-            }
-            "m.call.reject" | "m.call.hangup" => return Err(End::Ended(reason(&message))),
-            _ => {}
+        if let Some(answered) = signalling.handle_unanswered(&message, peer).await {
+            return answered.map_err(End::Failed);
         }
     }
-}
-
-fn candidates(content: &Value) -> impl Iterator<Item = &str> {
-    let list = content["candidates"].as_array().into_iter().flatten();
-    list.filter_map(|candidate| candidate["candidate"].as_str())
-        .filter(|candidate| !candidate.is_empty())
-}
-
-fn is_ours(life: &Life, names: &Names, message: &ToDevice) -> bool {
-    let content = &message.content;
-    message.sender == life.config.focus.user_id
-        && content["conf_id"] == life.config.conf_id.as_str()
-        && content["call_id"] == names.call_id.as_str()
-        && content["dest_session_id"] == life.session_id.as_str()
-}
-
-fn reason(message: &ToDevice) -> String {
-    format!(
-        "{}: {}",
-        message.event_type,
-        message.content["reason"].as_str().unwrap_or("no reason")
-    )
-}
-
-async fn hang_up(life: &Life, names: &mut Names, reason: &str) {
-    let _ = send(life, names, "m.call.hangup", json!({"reason": reason})).await;
-}
-
-/// Adds what every message to a focus has, and sends it.
-async fn send(
-    life: &Life,
-    names: &mut Names,
-    kind: &str,
-    mut content: Value,
-) -> Result<(), String> {
-    let device_id = life.device.device_id();
-    let common = json!({
-        "version": "1",
-        "call_id": names.call_id,
-        "party_id": device_id,
-        "conf_id": life.config.conf_id,
-        "device_id": device_id,
-        "sender_session_id": life.session_id,
-        "dest_session_id": "sfu",
-        "seq": names.sequence,
-        "org.matrix.msgid": crate::random_id(32),
-    });
-    names.sequence += 1;
-    if let (Value::Object(content), Value::Object(common)) = (&mut content, common) {
-        content.extend(common);
-    }
-    let focus = (
-        life.config.focus.user_id.as_str(),
-        life.config.focus.device_id.as_str(),
-    );
-    life.device
-        .send_to_device(focus, kind, &content)
-        .await
-        .map_err(|error| error.to_string())
 }
 
 /// A call whose transport is up.
 struct Call {
-    names: Names,
+    signalling: Signalling,
     local: Local,
     dialect: Dialect,
     alive: Alive,
@@ -288,7 +189,7 @@ impl Call {
     #[allow(clippy::too_many_arguments)]
     fn new(
         life: &mut Life,
-        names: Names,
+        signalling: Signalling,
         local: Local,
         ssrcs: Ssrcs,
         link: Link,
@@ -323,7 +224,7 @@ impl Call {
             ..life.report()
         };
         Call {
-            names,
+            signalling,
             local,
             dialect: life.config.dialect,
             alive: Alive::new(life.config.dialect, Instant::now()),
@@ -349,7 +250,7 @@ impl Call {
                 self.media.link.send_text(&self.dialect.pong()).await;
             }
             if self.alive.is_silent(now) {
-                hang_up(life, &mut self.names, "keep_alive_timeout").await;
+                self.signalling.hang_up("keep_alive_timeout").await;
                 return End::Ended("the focus is silent".into());
             }
             let media_due = self.media.poll_timeout();
@@ -360,23 +261,27 @@ impl Call {
             tokio::select! {
                 count = events.recv_many(&mut batch, EVENTS_AT_ONCE) => {
                     if let Some(reason) = self.handle_events(life, count, &mut batch).await {
-                        hang_up(life, &mut self.names, "ice_failed").await;
+                        self.signalling.hang_up("ice_failed").await;
                         return End::Ended(reason);
                     }
                 }
                 message = life.to_device.recv() => match message {
                     None => return End::Ended("the sync ended".into()),
-                    Some(message) if is_ours(life, &self.names, &message) => {
-                        if matches!(message.event_type.as_str(), "m.call.hangup" | "m.call.reject") {
-                            return End::Ended(reason(&message));
+                    Some(message) if self.signalling.is_ours(&message) => {
+                        if let Some(reason) = signalling::ended(&message) {
+                            return End::Ended(reason);
                         }
                     }
                     Some(_) => {}
                 },
                 command = life.commands.recv() => match command {
                     None | Some(Command::Leave(..)) => {
-                        hang_up(life, &mut self.names, "user_hangup").await;
+                        self.signalling.hang_up("user_hangup").await;
                         return life.leaving(command);
+                    }
+                    Some(Command::Use(focus)) => {
+                        self.signalling.hang_up("user_hangup").await;
+                        return End::Switched(focus);
                     }
                     Some(command) => self.handle_command(life, command).await,
                 },
@@ -440,6 +345,7 @@ impl Call {
                 self.report.speakers = user_ids.collect();
             }
             Some(FromFocus::Error(error)) => self.report.errors.push(error.to_string()),
+            Some(FromFocus::Pong) => {}
             Some(FromFocus::Other(_, content)) => {
                 let estimate = content["estimate_bps"].as_u64();
                 self.report.estimate_bps = estimate.or(self.report.estimate_bps);
@@ -458,7 +364,7 @@ impl Call {
                 self.media.link.send_text(&changed).await;
             }
             Command::Text(text) => self.media.link.send_text(&text).await,
-            Command::Leave(..) => {}
+            Command::Use(..) | Command::Leave(..) => {}
         }
     }
 

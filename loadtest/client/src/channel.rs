@@ -63,6 +63,8 @@ pub enum FromFocus {
     Negotiate(String, String, Option<Metadata>),
     /// A sign of life. In the late dialect it is to be answered with [`Dialect::pong`].
     Ping,
+    /// The answer to a ping of the participant's own. The early dialect has none.
+    Pong,
     /// Who speaks, the loudest first.
     ActiveSpeaker(Vec<Speaker>),
     /// Something could not be done: `errcode`, `error`, `in_reply_to`.
@@ -106,6 +108,7 @@ impl Dialect {
                 let sdp = content["sdp"].as_str()?;
                 FromFocus::Negotiate(name, sdp.into(), metadata(&content))
             }
+            (Dialect::Late, "m.call.pong") => FromFocus::Pong,
             (Dialect::Late, "m.call.ping") | (Dialect::Early, "alive") => FromFocus::Ping,
             (Dialect::Late, "org.matrix.msc3898.active_speaker")
             | (Dialect::Early, "active_speaker") => {
@@ -117,6 +120,15 @@ impl Dialect {
             }
             _ => FromFocus::Other(name, content),
         })
+    }
+
+    /// A question that a focus answers at once. In the early dialect it is only a sign of life.
+    pub fn ping(self) -> String {
+        match self {
+            Dialect::Late => json!({"type": "m.call.ping", "content": {}}),
+            Dialect::Early => json!({"op": "alive"}),
+        }
+        .to_string()
     }
 
     /// A sign of life; in the late dialect the answer to a ping.
@@ -298,6 +310,8 @@ mod tests {
             parse(r#"{"type":"x"}"#),
             Some(FromFocus::Other(name, _)) if name == "x"
         ));
+        let pong = r#"{"type":"m.call.pong","content":{}}"#;
+        assert_eq!(parse(pong), Some(FromFocus::Pong));
         assert_eq!(parse("no json"), None);
         assert_eq!(parse("[]"), None);
     }

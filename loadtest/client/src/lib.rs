@@ -6,7 +6,8 @@
 //!
 //! ```text
 //! participant ─┬─ matrix    login, rooms, to-device messages (Client-Server API over HTTP)
-//!              ├─ call      one call from invite to end; sdp and channel are its words, alive its signs of life
+//!              ├─ choose    which focus; pure. measure: how near foci are
+//!              ├─ call      one call from invite to end; signalling, sdp and channel are its words, alive its signs of life
 //!   attendance ┼─ media     what is sent when and what is counted, on a transport that is up
 //!              ├─ net       one socket each, received from by few threads; a filter for who only counts
 //!              ├─ peer      ICE (full), DTLS, SRTP, SCTP; link is what is up
@@ -31,6 +32,7 @@ mod call;
 pub mod catalogue;
 pub mod channel;
 pub mod checks;
+pub mod choose;
 pub mod clips;
 mod clock;
 pub mod decode;
@@ -40,6 +42,7 @@ pub mod health;
 pub mod histogram;
 mod link;
 pub mod matrix;
+pub mod measure;
 mod media;
 mod net;
 pub mod participant;
@@ -51,6 +54,7 @@ pub mod receive;
 pub mod report;
 pub mod schedule;
 pub mod sdp;
+mod signalling;
 mod twcc;
 pub mod vp8;
 
@@ -60,8 +64,8 @@ pub use health::{GeneratorHealth, generator_health};
 pub use histogram::Histogram;
 pub use link::Up;
 pub use participant::{
-    Camera, Checks, Decode, DecodedFrames, Detour, Encryption, FocusAddress, JoinConfig, JoinError,
-    LayerRate, Participant, Publish, SAMPLE_ONE_IN, Size, Tamper, TransportFeedback,
+    Camera, Checks, Choosing, Decode, DecodedFrames, Detour, Encryption, FocusAddress, JoinConfig,
+    JoinError, LayerRate, Participant, Publish, SAMPLE_ONE_IN, Size, Tamper, TransportFeedback,
 };
 pub use report::{
     AudioReport, CheckedHow, DelayBy, EncryptionReport, Kind, Latencies, Report, RtxReport,

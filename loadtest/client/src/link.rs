@@ -104,7 +104,12 @@ impl Link {
     /// Encrypts and sends a packet; what cannot be sent is lost, as in any network.
     pub async fn send_rtp(&self, packet: &rtp::packet::Packet) {
         let Ok(plain) = packet.marshal() else { return };
-        let sealed = lock(&self.outgoing).encrypt_rtp(&plain);
+        self.send_plain_rtp(&plain);
+    }
+
+    /// Encrypts and sends a packet that was put together by hand.
+    pub(crate) fn send_plain_rtp(&self, plain: &[u8]) {
+        let sealed = lock(&self.outgoing).encrypt_rtp(plain);
         if let Ok(sealed) = sealed {
             self.send_datagram(&sealed);
         }

@@ -9,6 +9,8 @@ use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
+use crate::participant::FocusAddress;
+
 /// A to-device message that arrived.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ToDevice {
@@ -31,6 +33,26 @@ pub(crate) enum News {
     },
     /// An `m.room.encrypted` for this device.
     Encrypted(ToDevice),
+}
+
+/// A state event of a room.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StateEvent {
+    /// E.g. `m.room.member`.
+    pub event_type: String,
+    /// Whose or which of that type.
+    pub state_key: String,
+    /// As sent.
+    pub content: Value,
+}
+
+/// The foci that a member event lists for a device (MSC3898).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Foci {
+    /// What the device publishes to.
+    pub active: Vec<FocusAddress>,
+    /// What it would rather use.
+    pub preferred: Vec<FocusAddress>,
 }
 
 /// A request failed.
@@ -179,26 +201,44 @@ impl Device {
         self.put_state(room_id, STATE_CALL, conf_id, &content).await
     }
 
-    /// Puts the own member event with this device in the call, on the given focus; `None` takes the device out.
+    /// What the homeserver's well-known document says.
+    pub async fn well_known(&self) -> Result<Value, MatrixError> {
+        let url = format!("{}/.well-known/matrix/client", self.0.base);
+        request(&self.0.http, Method::GET, &url, None, None).await
+    }
+
+    /// The whole state of a room.
+    pub async fn room_state(&self, room_id: &str) -> Result<Vec<StateEvent>, MatrixError> {
+        let answer = self
+            .get(&format!("rooms/{}/state", encode(room_id)))
+            .await?;
+        let event = |event: &Value| StateEvent {
+            event_type: text(event, "type"),
+            state_key: text(event, "state_key"),
+            content: event["content"].clone(),
+        };
+        Ok(answer.as_array().into_iter().flatten().map(event).collect())
+    }
+
+    /// Puts the own member event with this device in the call, on the given foci; `None` takes the device out.
     pub async fn put_member(
         &self,
         room_id: &str,
         conf_id: &str,
         session_id: &str,
-        focus: Option<(&str, &str)>,
+        foci: Option<&Foci>,
     ) -> Result<(), MatrixError> {
-        let calls = focus.map_or_else(
+        let calls = foci.map_or_else(
             || json!([]),
-            |(user_id, device_id)| {
+            |foci| {
                 let expires = crate::clock::unix_ms() + 3_600_000;
-                let focus = json!({"user_id": user_id, "device_id": device_id});
                 json!([{"m.call_id": conf_id, "m.devices": [{
                     "device_id": self.device_id(),
                     "session_id": session_id,
                     "expires_ts": expires,
                     "feeds": [{"purpose": "m.usermedia"}],
-                    "org.matrix.msc3898.foci.active": [focus],
-                    "org.matrix.msc3898.foci.preferred": [],
+                    "org.matrix.msc3898.foci.active": listed(&foci.active),
+                    "org.matrix.msc3898.foci.preferred": listed(&foci.preferred),
                 }]}])
             },
         );
@@ -369,6 +409,11 @@ impl Sync {
         let path = sync_path(&self.filter, since, timeout_ms);
         self.device.call(Method::GET, &path, None).await
     }
+}
+
+fn listed(foci: &[FocusAddress]) -> Value {
+    let entry = |of: &FocusAddress| json!({"user_id": of.user_id, "device_id": of.device_id});
+    foci.iter().map(entry).collect()
 }
 
 fn next_batch(answer: &Value) -> Option<String> {

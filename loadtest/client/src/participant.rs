@@ -1,29 +1,31 @@
 //! The participant as a whole: from a Matrix login to a leave. What the parts do is in their modules; this one owns their
 //! order and the task that runs them.
 
+mod choosing;
 mod config;
 
 pub use config::{
-    Camera, Checks, Decode, DecodedFrames, Detour, Encryption, FocusAddress, JoinConfig, LayerRate,
-    Publish, SAMPLE_ONE_IN, Size, Tamper, TransportFeedback,
+    Camera, Checks, Choosing, Decode, DecodedFrames, Detour, Encryption, FocusAddress, JoinConfig,
+    LayerRate, Publish, SAMPLE_ONE_IN, Size, Tamper, TransportFeedback,
 };
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
 
 use crate::call::{self, End};
 use crate::channel::{self, Metadata};
 use crate::encryption::{self, MediaKeys};
 use crate::health::Counted;
-use crate::matrix::{Device, MatrixError, ToDevice};
+use crate::matrix::{Device, Foci, MatrixError, News, ToDevice};
 use crate::pictures::DecodeThread;
 use crate::report::{Kind, Latencies, Latest, Report};
+use choosing::{Chooser, Told};
 
 /// Why a participant could not join.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +34,9 @@ pub enum JoinError {
     /// The homeserver refused or could not be reached.
     #[error("homeserver: {0}")]
     Homeserver(#[from] MatrixError),
+    /// A focus was to be chosen, and there is none that answers.
+    #[error("no focus is known that answers")]
+    NoFocus,
 }
 
 /// One user's device in one call, running on its own tasks until it leaves or every handle is dropped.
@@ -48,24 +53,36 @@ pub(crate) enum Command {
     WantedOf(String, Option<Size>),
     Mute(Kind, bool),
     Text(String),
+    /// Another focus than before.
+    Use(FocusAddress),
     Leave(oneshot::Sender<()>),
 }
 
 impl Participant {
     /// Logs in, joins the room and publishes the member event; the call itself is made, and made again if it ends, by the
     /// participant's own task. How it goes is in the [`report`](Self::report).
-    pub async fn join(config: JoinConfig) -> Result<Participant, JoinError> {
+    pub async fn join(mut config: JoinConfig) -> Result<Participant, JoinError> {
         let began = Instant::now();
         let device = Device::login(&config.homeserver, &config.user, &config.password).await?;
         device.join_room(&config.room_id).await?;
-        let (to_device, keys) = listen(&device, &config).await?;
+        let (mut to_device, keys, mut news) = listen(&device, &config).await?;
         let session_id = crate::random_id(10);
-        let focus = (
-            config.focus.user_id.as_str(),
-            config.focus.device_id.as_str(),
-        );
+        let mut foci = Foci {
+            active: vec![config.focus.clone()],
+            preferred: Vec::new(),
+        };
+        let mut chooser = None;
+        if let Some(choosing) = &config.choosing {
+            let heard = (&mut to_device, &mut news);
+            let started = Chooser::start(choosing, &config, &device, &session_id, heard);
+            let (started, decision) = started.await?;
+            foci = Foci::of(&decision);
+            config.focus = foci.active[0].clone();
+            chooser = Some(started);
+        }
+        let (room_id, conf_id) = (&config.room_id, &config.conf_id);
         device
-            .put_member(&config.room_id, &config.conf_id, &session_id, Some(focus))
+            .put_member(room_id, conf_id, &session_id, Some(&foci))
             .await?;
         let report = Latest::new(Report {
             user_id: device.user_id().to_owned(),
@@ -78,6 +95,13 @@ impl Participant {
             ..Report::default()
         });
         let (commands, receiver) = mpsc::unbounded_channel();
+        let (listed, foci) = watch::channel(foci);
+        let (failed, failures) = mpsc::channel(FAILURES_MAX);
+        let told = Told {
+            listed,
+            commands: commands.downgrade(),
+        };
+        let choosing = chooser.map(|chooser| chooser.follow(news, failures, told));
         let life = Life {
             wishes: Wishes {
                 wanted: config.wanted,
@@ -95,6 +119,9 @@ impl Participant {
             report: report.clone(),
             decoder: DecodeThread::shared(),
             keys,
+            foci,
+            failed,
+            choosing,
             left: None,
             _counted: Counted::new(),
         };
@@ -142,24 +169,58 @@ impl Participant {
     }
 }
 
-/// Starts to sync, and if media is encrypted, to exchange keys.
+/// A focus fails once, and is not called again before it is chosen again.
+const FAILURES_MAX: usize = 8;
+/// State that waits for who chooses.
+const NEWS_MAX: usize = 256;
+
+/// Starts to sync, and if media is encrypted, to exchange keys. The state of the room is for who chooses a focus.
 async fn listen(
     device: &Device,
     config: &JoinConfig,
-) -> Result<(mpsc::Receiver<ToDevice>, Option<MediaKeys>), MatrixError> {
+) -> Result<
+    (
+        mpsc::Receiver<ToDevice>,
+        Option<MediaKeys>,
+        mpsc::Receiver<News>,
+    ),
+    MatrixError,
+> {
+    let (for_choosing, of_room) = mpsc::channel(NEWS_MAX);
+    if config.choosing.is_none() && config.encryption == Encryption::None {
+        return Ok((device.start_sync().await?, None, of_room));
+    }
+    let types = &encryption::EVENT_TYPES;
+    let (to_device, news) = device.start_sync_watching(&config.room_id, types).await?;
     match config.encryption {
-        Encryption::None => Ok((device.start_sync().await?, None)),
+        Encryption::None => Ok((to_device, None, news)),
         Encryption::Sframe => {
-            let types = &encryption::EVENT_TYPES;
-            let (to_device, news) = device.start_sync_watching(&config.room_id, types).await?;
             let conference = weir_sframe::Conference {
                 room_id: config.room_id.clone(),
                 call_id: config.conf_id.clone(),
             };
+            let news = match config.choosing {
+                Some(_) => both(news, for_choosing),
+                None => news,
+            };
             let keys = encryption::start(device, conference, news).await?;
-            Ok((to_device, Some(keys)))
+            Ok((to_device, Some(keys), of_room))
         }
     }
+}
+
+/// Lets a second one hear the same. A second one that does not listen, or not fast enough, does not hold the first one up.
+fn both(mut news: mpsc::Receiver<News>, second: mpsc::Sender<News>) -> mpsc::Receiver<News> {
+    let (first, receiver) = mpsc::channel(NEWS_MAX);
+    tokio::spawn(async move {
+        while let Some(event) = news.recv().await {
+            let _ = second.try_send(event.clone());
+            if first.send(event).await.is_err() {
+                return;
+            }
+        }
+    });
+    receiver
 }
 
 /// What the participant wants, over all its calls.
@@ -180,7 +241,7 @@ impl Wishes {
             }
             Command::Mute(Kind::Audio, muted) => self.audio_muted = *muted,
             Command::Mute(Kind::Video, muted) => self.video_muted = *muted,
-            Command::Text(_) | Command::Leave(_) => {}
+            Command::Text(_) | Command::Use(_) | Command::Leave(_) => {}
         }
     }
 
@@ -212,6 +273,12 @@ pub(crate) struct Life {
     pub(crate) rng: StdRng,
     /// If media is encrypted.
     pub(crate) keys: Option<MediaKeys>,
+    /// What the member event lists.
+    foci: watch::Receiver<Foci>,
+    /// Where a focus that does not take the call is told.
+    failed: mpsc::Sender<FocusAddress>,
+    /// Follows the choice, where there is one.
+    choosing: Option<JoinHandle<()>>,
     report: Latest,
     left: Option<oneshot::Sender<()>>,
     _counted: Counted,
@@ -220,16 +287,23 @@ pub(crate) struct Life {
 /// A member event names the device for an hour, and the published client renews it so often.
 const RENEW_EVERY: Duration = Duration::from_secs(45 * 60);
 
-/// Renews the member event until it is aborted: whoever is not named any more gets no keys.
-async fn renew_member(device: Device, config: JoinConfig, session_id: String) {
-    let focus = (
-        config.focus.user_id.as_str(),
-        config.focus.device_id.as_str(),
-    );
+/// Puts the member event anew when it lists other foci, and before it expires, until it is aborted: whoever is not named any more
+/// gets no keys.
+async fn renew_member(
+    device: Device,
+    config: JoinConfig,
+    session_id: String,
+    mut foci: watch::Receiver<Foci>,
+) {
     let (room_id, conf_id) = (&config.room_id, &config.conf_id);
     loop {
-        tokio::time::sleep(RENEW_EVERY).await;
-        let renewed = device.put_member(room_id, conf_id, &session_id, Some(focus));
+        tokio::select! {
+            // Where nobody chooses nothing ever changes.
+            Ok(()) = foci.changed() => {}
+            () = tokio::time::sleep(RENEW_EVERY) => {}
+        }
+        let listed = foci.borrow_and_update().clone();
+        let renewed = device.put_member(room_id, conf_id, &session_id, Some(&listed));
         if let Err(error) = renewed.await {
             tracing::warn!(%error, "the member event could not be renewed");
         }
@@ -243,15 +317,22 @@ const CALL_AGAIN_MAX: Duration = Duration::from_secs(5);
 impl Life {
     async fn run(mut self) {
         let (device, config) = (self.device.clone(), self.config.clone());
-        let renewal = tokio::spawn(renew_member(device, config, self.session_id.clone()));
+        let renewal = renew_member(device, config, self.session_id.clone(), self.foci.clone());
+        let renewal = tokio::spawn(renewal);
         let mut pause = CALL_AGAIN;
         loop {
             match call::run(&mut self).await {
                 End::Left => break,
-                End::Ended(reason) => {
-                    tracing::info!(reason, "the call ended");
-                    self.update(|report| report.ends.push(reason));
+                End::Switched(focus) => {
+                    self.config.focus = focus;
+                    continue;
                 }
+                End::Failed(reason) => {
+                    // Nobody listens where there is nothing to choose from.
+                    let _ = self.failed.try_send(self.config.focus.clone());
+                    self.note_end(reason);
+                }
+                End::Ended(reason) => self.note_end(reason),
             }
             let connected = self.report().connected_after_ms.is_some();
             pause = if connected {
@@ -264,6 +345,9 @@ impl Life {
             }
         }
         renewal.abort();
+        if let Some(choosing) = self.choosing.take() {
+            choosing.abort();
+        }
         let member = self.device.put_member(
             &self.config.room_id,
             &self.config.conf_id,
@@ -281,6 +365,11 @@ impl Life {
         }
     }
 
+    fn note_end(&self, reason: String) {
+        tracing::info!(reason, "the call ended");
+        self.update(|report| report.ends.push(reason));
+    }
+
     /// Waits before the next call; true if the participant leaves meanwhile.
     async fn pause(&mut self, pause: Duration) -> bool {
         let deadline = tokio::time::sleep(pause);
@@ -295,6 +384,7 @@ impl Life {
                         self.leaving(command);
                         return true;
                     }
+                    Some(Command::Use(focus)) => self.config.focus = focus,
                     Some(command) => self.wishes.handle(&command),
                 }
             }
@@ -362,15 +452,6 @@ impl Life {
         layers
             .filter_map(|(layer, rate)| rate.map(|_| layer.rid.to_owned()))
             .collect()
-    }
-
-    /// The homeserver's address where its name is one: the focus is looked for in the same direction.
-    pub(crate) fn homeserver_ip(&self) -> Option<IpAddr> {
-        let url = reqwest::Url::parse(&self.config.homeserver).ok()?;
-        match url.host_str()? {
-            "localhost" => Some(Ipv4Addr::LOCALHOST.into()),
-            host => host.trim_matches(['[', ']']).parse().ok(),
-        }
     }
 
     pub(crate) fn report(&self) -> Report {

@@ -70,6 +70,10 @@ impl Default for Terms {
     }
 }
 
+/// Whether a section is to be sent to.
+#[derive(Clone, Copy)]
+struct Receives(bool);
+
 /// The other side's description.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Remote {
@@ -302,15 +306,39 @@ impl Local {
         if self.audio_track.is_some() {
             let _ = write!(sdp, "a=ssrc:{} cname:{}\r\n", ssrcs.audio, self.stream_id);
         }
+        self.offered_video(&mut sdp, "1", ssrcs, Receives(true));
+        self.channel_lines(&mut sdp, "2", "actpass");
+        sdp
+    }
+
+    /// The offer of a slot: the data channel alone. With a video track there is one more section, which only sends, so that the way
+    /// can be measured with packets.
+    pub fn offer_slot(&self, ssrcs: &Ssrcs) -> String {
+        let sends = self.video_track.is_some();
+        let mut sdp = self.session_lines(if sends { "0 1" } else { "0" });
+        self.channel_lines(&mut sdp, "0", "actpass");
+        if sends {
+            self.offered_video(&mut sdp, "1", ssrcs, Receives(false));
+        }
+        sdp
+    }
+
+    fn offered_video(
+        &self,
+        sdp: &mut String,
+        mid: &str,
+        ssrcs: &Ssrcs,
+        Receives(receives): Receives,
+    ) {
         let numbers = if self.terms.rtx { "96 97" } else { "96" };
-        self.media_lines(&mut sdp, "video", "1", numbers, "actpass");
-        sdp.push_str(direction(self.video_track.is_some(), true));
-        self.own_msid(&mut sdp, self.video_track.as_deref());
+        self.media_lines(sdp, "video", mid, numbers, "actpass");
+        sdp.push_str(direction(self.video_track.is_some(), receives));
+        self.own_msid(sdp, self.video_track.as_deref());
         sdp.push_str(VP8_LINES_96);
         if self.terms.rtx {
             sdp.push_str("a=rtpmap:97 rtx/90000\r\na=fmtp:97 apt=96\r\n");
         }
-        self.transport_cc_lines(&mut sdp, "96");
+        self.transport_cc_lines(sdp, "96");
         let _ = write!(sdp, "a=extmap:4 {MID}\r\na=extmap:10 {RID}\r\n");
         match &self.terms.rids[..] {
             _ if self.video_track.is_none() => {}
@@ -328,8 +356,6 @@ impl Local {
                 );
             }
         }
-        self.channel_lines(&mut sdp, "2", "actpass");
-        sdp
     }
 
     fn transport_cc_lines(&self, sdp: &mut String, payload_type: &str) {
@@ -573,6 +599,33 @@ mod tests {
         assert_eq!(offer.media[3].rtx_ssrcs, BTreeMap::from([(1234, 1235)]));
         assert_eq!(answer.media[3].rtx_of(96), Some(97));
         assert_eq!(answer.media[3].extension_ids().mid, Some(4));
+    }
+
+    #[test]
+    fn a_slot_is_a_data_channel_and_one_more_section_to_measure_by() {
+        let kinds = |local: &Local| {
+            let slot = Remote::parse(&local.offer_slot(&SSRCS)).unwrap();
+            let media = slot.media.into_iter();
+            media
+                .map(|media| (media.kind, media.mid, media.direction, media.ssrcs))
+                .collect::<Vec<_>>()
+        };
+        let section = |kind: &str, mid: &str, direction: &str, ssrcs: &[u32]| {
+            (
+                kind.to_owned(),
+                mid.to_owned(),
+                direction.to_owned(),
+                ssrcs.to_vec(),
+            )
+        };
+        let mut local = local();
+        local.terms.rids.clear();
+        let channel = section("application", "0", "sendrecv", &[]);
+        let burst = section("video", "1", "sendonly", &[SSRCS.layers[0]]);
+        assert_eq!(kinds(&local), [channel.clone(), burst]);
+        assert!(local.offer_slot(&SSRCS).contains("a=group:BUNDLE 0 1\r\n"));
+        local.video_track = None;
+        assert_eq!(kinds(&local), [channel]);
     }
 
     #[test]

@@ -128,8 +128,33 @@ fn chunk(symbols: &[SymbolTypeTcc]) -> PacketStatusChunk {
     })
 }
 
+/// The numbers of a report, and when each arrived in microseconds of its author's clock; `None` for what has not. What a report
+/// leaves out is left out.
+pub(crate) fn arrivals(report: &TransportLayerCc) -> Vec<(u16, Option<i64>)> {
+    let mut time = i64::from(report.reference_time) * REFERENCE_US;
+    let mut deltas = report.recv_deltas.iter();
+    let symbols = report.packet_chunks.iter().flat_map(|chunk| match chunk {
+        PacketStatusChunk::StatusVectorChunk(chunk) => chunk.symbol_list.clone(),
+        PacketStatusChunk::RunLengthChunk(chunk) => {
+            vec![chunk.packet_status_symbol; chunk.run_length.into()]
+        }
+    });
+    let numbers = (0..report.packet_status_count)
+        .map(|index| report.base_sequence_number.wrapping_add(index));
+    let read = |(number, symbol)| {
+        if symbol == SymbolTypeTcc::PacketNotReceived {
+            return Some((number, None));
+        }
+        time += deltas.next()?.delta;
+        Some((number, Some(time)))
+    };
+    numbers.zip(symbols).map_while(read).collect()
+}
+
 #[cfg(test)]
 mod tests {
+    use rtcp::transport_feedbacks::transport_layer_cc::RunLengthChunk;
+
     use super::*;
     use webrtc_util::marshal::{Marshal, Unmarshal};
 
@@ -137,25 +162,44 @@ mod tests {
     fn read(report: &TransportLayerCc) -> Vec<(u16, Option<i64>)> {
         let bytes = report.marshal().unwrap();
         let read = TransportLayerCc::unmarshal(&mut bytes.clone()).unwrap();
-        let mut time = i64::from(read.reference_time) * 256;
-        let mut deltas = read.recv_deltas.iter();
-        let symbols = read.packet_chunks.iter().flat_map(|chunk| match chunk {
-            PacketStatusChunk::StatusVectorChunk(chunk) => chunk.symbol_list.clone(),
-            PacketStatusChunk::RunLengthChunk(_) => panic!("none is written"),
-        });
-        let symbols = symbols.take(read.packet_status_count.into());
-        let numbers = (0..).map(|index: u16| read.base_sequence_number.wrapping_add(index));
-        numbers
-            .zip(symbols)
-            .map(|(number, symbol)| {
-                let received = symbol != SymbolTypeTcc::PacketNotReceived;
-                let arrived = received.then(|| {
-                    time += deltas.next().unwrap().delta / UNIT_US;
-                    time
-                });
-                (number, arrived)
+        let units = |(number, us): (u16, Option<i64>)| (number, us.map(|us| us / UNIT_US));
+        arrivals(&read).into_iter().map(units).collect()
+    }
+
+    #[test]
+    fn reads_runs_and_lists_and_stops_where_times_are_missing() {
+        use SymbolTypeTcc::{PacketNotReceived, PacketReceivedSmallDelta};
+        let run = |symbol, length| {
+            PacketStatusChunk::RunLengthChunk(RunLengthChunk {
+                type_tcc: StatusChunkTypeTcc::RunLengthChunk,
+                packet_status_symbol: symbol,
+                run_length: length,
             })
-            .collect()
+        };
+        let delta = |delta| RecvDelta {
+            type_tcc_packet: PacketReceivedSmallDelta,
+            delta,
+        };
+        let report = TransportLayerCc {
+            base_sequence_number: 65_535,
+            packet_status_count: 4,
+            reference_time: 2,
+            packet_chunks: vec![run(PacketReceivedSmallDelta, 2), run(PacketNotReceived, 9)],
+            recv_deltas: vec![delta(250), delta(500)],
+            ..TransportLayerCc::default()
+        };
+        let told = [
+            (65_535, Some(128_250)),
+            (0, Some(128_750)),
+            (1, None),
+            (2, None),
+        ];
+        assert_eq!(arrivals(&report), told);
+        let short = TransportLayerCc {
+            recv_deltas: vec![delta(250)],
+            ..report
+        };
+        assert_eq!(arrivals(&short), [(65_535, Some(128_250))]);
     }
 
     #[test]

@@ -37,6 +37,8 @@ pub struct Focus {
     pub user_id: String,
     /// The focus's device.
     pub device_id: String,
+    /// Where the focus refuses connections at once, so that the way can be measured.
+    pub blip_url: Option<String>,
 }
 
 /// Why the homeserver did not start.

@@ -577,11 +577,19 @@ async fn the_well_known_document_names_the_foci() {
         get().await,
         json!({ "m.homeserver": { "base_url": server.url() } })
     );
-    server.set_foci(vec![Focus {
-        user_id: "@focus:localhost".into(),
+    let focus = |name: &str, blip_url: Option<&str>| Focus {
+        user_id: format!("@{name}:localhost"),
         device_id: "FOCUS".into(),
-    }]);
-    let foci = json!([{ "user_id": "@focus:localhost", "device_id": "FOCUS" }]);
+        blip_url: blip_url.map(str::to_owned),
+    };
+    server.set_foci(vec![
+        focus("focus", None),
+        focus("far", Some("https://192.0.2.1:7881/")),
+    ]);
+    let foci = json!([
+        { "user_id": "@focus:localhost", "device_id": "FOCUS" },
+        { "user_id": "@far:localhost", "device_id": "FOCUS", "blip_url": "https://192.0.2.1:7881/" },
+    ]);
     assert_eq!(get().await["org.matrix.msc3898.foci"], foci);
 }
 

@@ -4,7 +4,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser as _;
-use weir_loadtest::cli::{self, Arguments, Command, RunArguments};
+use weir_loadtest::choosing;
+use weir_loadtest::cli::{self, Arguments, ChooseArguments, Command, RunArguments};
 use weir_loadtest::perform;
 use weir_loadtest::program::{self, EXIT_FAULT, Progress};
 use weir_loadtest::report::text;
@@ -17,6 +18,11 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Command::Run(arguments) => start(&arguments),
+        Command::Choose(arguments) => {
+            let ran = program::log(&arguments.log);
+            let ran = ran.and_then(|()| program::block_on(choose(arguments)));
+            ran.unwrap_or_else(|error| fault(&error))
+        }
         Command::Focus { config } => program::be_the_focus("weir-loadtest", &config),
     }
 }
@@ -53,6 +59,29 @@ async fn run(arguments: &RunArguments) -> ExitCode {
     match report.passed {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
+    }
+}
+
+async fn choose(arguments: ChooseArguments) -> ExitCode {
+    if arguments.round_trips.is_empty() || arguments.runs == 0 {
+        return fault("--round-trips and --runs: at least one");
+    }
+    let options = choosing::Options {
+        round_trips_ms: arguments.round_trips,
+        runs: arguments.runs,
+    };
+    let progress = Progress::new();
+    let outcome = choosing::run(&options, &|line| progress.tell(line)).await;
+    progress.clear();
+    match outcome {
+        Ok(outcome) => {
+            print!("{}", outcome.render());
+            match outcome.is_right() {
+                true => ExitCode::SUCCESS,
+                false => ExitCode::FAILURE,
+            }
+        }
+        Err(error) => fault(&format!("{error:#}")),
     }
 }
 

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `call` | a call from join to leave |
 //! | `cascade` | participants at several foci, and the trunks between these |
+//! | `choosing` | foci at distances, and those who choose between them |
 //! | `hostile` | what somebody who means no good can do to others: nothing |
 //! | `homeserver_away` | a call while the homeserver is gone |
 //! | `prometheus` | what a scrape gets, and a real Prometheus makes of it |
@@ -16,6 +17,7 @@
 mod call;
 mod caller;
 mod cascade;
+mod choosing;
 mod homeserver_away;
 mod hostile;
 mod prometheus;

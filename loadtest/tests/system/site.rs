@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::{Mutex, MutexGuard};
-use weir::config::{Audio, Authorisation, Config, Http, Limits, Matrix, Media, Secret};
+use weir::config::{Audio, Authorisation, Blip, Config, Http, Limits, Matrix, Media, Secret};
 use weir::focus::Focus;
 use weir_client::matrix::Device;
 use weir_client::report::ViolationCount;
@@ -61,6 +61,11 @@ const STALL_MS: u64 = 250;
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
+/// For tests that start something else than a [`Site`].
+pub(crate) async fn turn() -> MutexGuard<'static, ()> {
+    ONE_AT_A_TIME.lock().await
+}
+
 /// What runs under every test.
 pub(crate) struct Site {
     pub(crate) homeserver: Homeserver,
@@ -92,7 +97,7 @@ impl Site {
 
     /// Several foci, each with so many shards.
     pub(crate) async fn start_foci(foci: usize, shards: usize, listen: &str) -> Site {
-        let turn = ONE_AT_A_TIME.lock().await;
+        let turn = turn().await;
         let homeserver = Homeserver::start(weir_homeserver::Config {
             server_name: "localhost".into(),
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
@@ -160,6 +165,11 @@ impl Site {
     /// Stops the last focus in good order.
     pub(crate) async fn stop_last_focus(&mut self) {
         self.foci.pop().unwrap().stop().await;
+    }
+
+    /// Status and body of a path of the focus's HTTP side.
+    pub(crate) async fn get(&self, path: &str) -> (u16, String) {
+        self.foci[0].get(path).await
     }
 
     /// HTTP status of `/health/ready`.
@@ -437,6 +447,7 @@ fn config(
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             page: false,
         },
+        blip: Blip::default(),
         audio: Audio::default(),
         limits: Limits::default(),
     }

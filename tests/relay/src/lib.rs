@@ -11,10 +11,12 @@
 //!   the same datagrams at the same times have the same fate.
 //! * [`relay`]: the sockets around two links.
 //! * [`trace`]: what passes, packet by packet.
+//! * [`tcp`]: a TCP connection to somewhere far away.
 //!
-//! For kernels without netem, and for tests that must not need root. Not here: what a network does to TCP.
+//! For kernels without netem, and for tests that must not need root. Not here: what a bad network does to TCP; only distance.
 
 pub mod link;
 pub mod profile;
 pub mod relay;
+pub mod tcp;
 pub mod trace;

@@ -186,6 +186,14 @@ impl Session {
         self.remote.as_ref()
     }
 
+    /// How many sections for audio or video there are, in either direction; rejected ones do not count.
+    pub fn media_sections(&self) -> usize {
+        let lines = self.agreed.lines.iter();
+        lines
+            .filter(|line| matches!(line.purpose, Purpose::Media(_)) && !line.rejected)
+            .count()
+    }
+
     /// Tracks of the participant, one per section that has ever had one, in the order of the sections. A track that was there
     /// before and is not any more, or is not active, is to be unpublished.
     pub fn published(&self) -> Vec<Published> {

@@ -12,6 +12,7 @@ mod random;
 mod renegotiate;
 mod see;
 mod share;
+mod slots;
 mod subscribe;
 mod told;
 mod world;

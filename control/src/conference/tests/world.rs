@@ -470,6 +470,7 @@ impl World {
             "tables"
         );
         assert_eq!(self.focus.poll_timeout(), None, "deadlines");
+        assert_eq!(self.focus.slot_count(), 0, "slots");
         assert_eq!(self.focus.live_calls(), Vec::new());
     }
 }

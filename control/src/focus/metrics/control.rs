@@ -1,4 +1,4 @@
-//! What control counts. Written by the driver alone.
+//! What control counts. Written by the driver alone, except for `blips`, which the blip port writes alone.
 
 use weir_shard::{labelled, metrics};
 
@@ -47,6 +47,9 @@ metrics! {
         /// What happened to trunks.
         trunk_events: counter[TrunkEvent; "event"] = "weir_trunk_events_total",
             "`called` without `up`: another focus does not answer, or its packets do not come. `up` and `ended` often: the way breaks.";
+        /// Participants without media: they hold a place or measure the way (now).
+        slots: gauge = "weir_slots",
+            "Clients choose between foci; each goes after limits.slot_seconds at the latest. Near limits.slots_max somebody may hoard them.";
         /// Transports with a DTLS association, connected or connecting (now).
         transports: gauge = "weir_transports",
             "More participants. If it stays above weir_participants and weir_trunks together: report it.";
@@ -90,6 +93,9 @@ metrics! {
         /// From when a to-device message was ready until the homeserver took it, waiting and tries included.
         to_device_send_time: histogram(10, 17) / 1e6 = "weir_to_device_send_seconds",
             "The homeserver is slow: joining takes as much longer.";
+        /// Connections to the blip port that were refused, which is what it is for.
+        blips: counter = "weir_blips_total",
+            "Clients measure the way. Near blip.connections_per_second they wait, and what they measure is too long.";
         /// 1 if the last sync with the homeserver succeeded.
         matrix_up: gauge = "weir_matrix_up",
             "Good. 0: the homeserver does not answer; running calls go on, new ones wait.";

@@ -1,9 +1,11 @@
 //! What a participant is to do: whom it calls, what it sends, what it asks for, and how closely it looks.
 
-use std::net::SocketAddr;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::channel::Dialect;
+use crate::choose::{Known, Rules};
 use crate::clips::Clips;
 use crate::report::CheckedHow;
 
@@ -17,7 +19,7 @@ pub struct Size {
 }
 
 /// The Matrix device that is the focus.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FocusAddress {
     /// Its Matrix user id.
     pub user_id: String,
@@ -223,6 +225,17 @@ impl std::fmt::Debug for Tamper {
     }
 }
 
+/// How a focus is chosen (MSC3898 "Choosing a focus").
+#[derive(Debug, Clone, Default)]
+pub struct Choosing {
+    /// By what. A full mesh and several foci at a time are out of a synthetic participant's reach, whatever they say.
+    pub rules: Rules,
+    /// The configured foci. Those of the homeserver's well-known document come besides.
+    pub foci: Vec<Known>,
+    /// Sends what measures to other addresses than these foci said.
+    pub detours: BTreeMap<FocusAddress, Detour>,
+}
+
 /// All that is needed to join a call: [`JoinConfig::new`], then what is to be different.
 #[derive(Debug, Clone)]
 pub struct JoinConfig {
@@ -236,8 +249,10 @@ pub struct JoinConfig {
     pub room_id: String,
     /// The call's id: the state key of its `m.call` event.
     pub conf_id: String,
-    /// Whom to call.
+    /// Whom to call. Where the focus is chosen, what is chosen takes its place.
     pub focus: FocusAddress,
+    /// Chooses a focus before joining, and follows the choice; `None` calls `focus` and no other.
+    pub choosing: Option<Choosing>,
     /// What to send.
     pub publish: Publish,
     /// The size asked for of every video; `None` subscribes to no video.
@@ -272,6 +287,7 @@ impl JoinConfig {
             room_id: String::new(),
             conf_id: String::new(),
             focus,
+            choosing: None,
             publish: Publish::ALL,
             wanted: Some(Size {
                 width: 640,
@@ -285,6 +301,15 @@ impl JoinConfig {
             detour: None,
             seed: None,
             tamper: None,
+        }
+    }
+
+    /// The homeserver's address where its name is one: the focus is looked for in the same direction.
+    pub(crate) fn homeserver_ip(&self) -> Option<IpAddr> {
+        let url = reqwest::Url::parse(&self.homeserver).ok()?;
+        match url.host_str()? {
+            "localhost" => Some(Ipv4Addr::LOCALHOST.into()),
+            host => host.trim_matches(['[', ']']).parse().ok(),
         }
     }
 

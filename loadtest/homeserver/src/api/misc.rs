@@ -71,7 +71,13 @@ async fn well_known(State(shared): State<Shared>, headers: HeaderMap) -> Json<Va
     if !state.foci.is_empty() {
         let foci = state.foci.iter();
         let foci: Vec<Value> = foci
-            .map(|focus| json!({ "user_id": focus.user_id, "device_id": focus.device_id }))
+            .map(|focus| {
+                let mut entry = json!({ "user_id": focus.user_id, "device_id": focus.device_id });
+                if let Some(url) = &focus.blip_url {
+                    entry["blip_url"] = json!(url);
+                }
+                entry
+            })
             .collect();
         document["org.matrix.msc3898.foci"] = json!(foci);
     }
