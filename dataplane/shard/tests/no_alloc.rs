@@ -243,7 +243,8 @@ fn a_call_over_bad_ways_passes_without_allocation() {
 #[test]
 fn a_trunk_comes_about_and_lasts_without_allocation() {
     let mut foci = Foci::new(5, Link::FAR.losing(50));
-    (foci.near.watch, foci.far.watch) = (Some(watch), Some(watch));
+    foci.near.watch = Some(watch);
+    foci.far.watch = Some(watch);
     let dead = SocketAddr::from(([192, 0, 2, 200], 4000));
     foci.check(&[dead, foci.far_at]);
     for _ in 0..60 {
