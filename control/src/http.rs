@@ -70,9 +70,13 @@ impl Server {
         readiness: Readiness,
         metrics: impl Metrics,
     ) -> std::io::Result<Self> {
+        Self::serve(address, router(serves_page, readiness, metrics)).await
+    }
+
+    /// The same for other paths than the focus's own.
+    pub(crate) async fn serve(address: SocketAddr, router: Router) -> std::io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
-        let router = router(serves_page, readiness, metrics);
         let task = tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, router).await {
                 tracing::error!(%error, "the HTTP listener ended");

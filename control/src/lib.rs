@@ -3,6 +3,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`config`] | what the operator says |
+//! | [`appservice`] | the focus as an application service of its homeserver |
 //! | [`authorise`] | who may use the focus; pure |
 //! | [`conference`] | who is in which call, what they publish, who gets what; pure |
 //! | [`focus`] | a running focus: the loop between Matrix, conferences, DTLS and shards |
@@ -11,6 +12,7 @@
 // The futures of matrix-sdk nest deeply.
 #![recursion_limit = "256"]
 
+pub mod appservice;
 pub mod authorise;
 pub mod conference;
 pub mod config;

@@ -251,6 +251,7 @@ fn focus_config(config: &StageConfig, homeserver: &str, store: &std::path::Path)
             page: true,
         },
         audio: Audio::default(),
+        appservice: None,
         limits: Limits::default(),
     }
 }
