@@ -47,7 +47,10 @@ fn registration_is_printed_alone_and_stays_the_same() {
     let first = print(&folder.config());
     assert!(first.status.success(), "{first:?}");
     let text = String::from_utf8(first.stdout.clone()).unwrap();
-    assert!(text.contains("sender_localpart: \"focus\"\n"), "{text}");
+    assert!(
+        text.contains("sender_localpart: \"focus-appservice\"\n"),
+        "{text}"
+    );
     assert!(text.contains("url: \"http://127.0.0.1:7881\"\n"), "{text}");
     let kept = fs::read_to_string(folder.0.join("store/appservice.json")).unwrap();
     let kept: serde_json::Value = serde_json::from_str(&kept).unwrap();

@@ -62,8 +62,8 @@ pub enum Login {
     Appservice(Appservice),
 }
 
-/// An application service that the homeserver has registered, with the focus as its own user and all users of the homeserver in
-/// its namespace: the state of a room is read in the name of one who is in it.
+/// An application service that the homeserver has registered, with the focus and all other users of the homeserver in its
+/// namespace: the state of a room is read in the name of one who is in it.
 #[derive(Clone, Debug)]
 pub struct Appservice {
     /// As in the registration.

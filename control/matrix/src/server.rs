@@ -79,8 +79,7 @@ impl Server {
         }
     }
 
-    /// Logs the device in as the application service's own user, and makes that user if the homeserver has none yet: it knows
-    /// the one that a registration names by name alone.
+    /// Logs the device in as a user of the application service, and makes that user if the homeserver has none yet.
     pub(crate) async fn log_in_appservice(
         &self,
         config: &Config,

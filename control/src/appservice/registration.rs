@@ -9,6 +9,9 @@ use crate::config::{Appservice, Config};
 ///
 /// The focus's own user is its alone. All other users of the homeserver are in the namespace, not exclusively: so the homeserver
 /// pushes what happens in their rooms, and lets the focus read the state of those in their names.
+///
+/// Deviation: the sender that every registration has is another user, which does nothing. Synapse lets all users of an
+/// application service sync but this one.
 pub fn registration(config: &Config, appservice: &Appservice, tokens: &Tokens) -> String {
     let user_id = config.matrix.user.as_str();
     let (localpart, server_name) = user_id
@@ -23,8 +26,9 @@ pub fn registration(config: &Config, appservice: &Appservice, tokens: &Tokens) -
          url: {url}\n\
          as_token: {as_token}\n\
          hs_token: {hs_token}\n\
-         sender_localpart: {localpart}\n\
-         # Joins must not wait for each other.\n\
+         # A name that the standard asks for; the focus is another user, because Synapse lets this one not sync.\n\
+         sender_localpart: {sender}\n\
+         # A start must not wait for the logins of others.\n\
          rate_limited: false\n\
          namespaces:\n\
          \x20 users:\n\
@@ -41,7 +45,7 @@ pub fn registration(config: &Config, appservice: &Appservice, tokens: &Tokens) -
         url = quoted(&appservice.url()),
         as_token = quoted(tokens.as_token.expose()),
         hs_token = quoted(tokens.hs_token.expose()),
-        localpart = quoted(localpart),
+        sender = quoted(&format!("{localpart}-appservice")),
         own = quoted(&format!(
             "@{}:{}$",
             escaped(localpart),
@@ -93,8 +97,9 @@ id: "weir"
 url: "http://127.0.0.1:7881"
 as_token: "A"
 hs_token: "H\"\\"
-sender_localpart: "focus-1"
-# Joins must not wait for each other.
+# A name that the standard asks for; the focus is another user, because Synapse lets this one not sync.
+sender_localpart: "focus-1-appservice"
+# A start must not wait for the logins of others.
 rate_limited: false
 namespaces:
   users:
