@@ -6,15 +6,20 @@
 //!
 //! | file | what it shows |
 //! |---|---|
+//! | `appservice` | the focus as an application service of a real Synapse |
 //! | `call` | a call from join to leave |
+//! | `encrypted` | calls whose to-device messages are encrypted |
 //! | `hostile` | what somebody who means no good can do to others: nothing |
 //! | `homeserver_away` | a call while the homeserver is gone |
 //! | `prometheus` | what a scrape gets, and a real Prometheus makes of it |
-//! | `site`, `caller` | what they run on; no tests |
+//! | `site`, `synapse`, `caller` | what they run on; no tests |
 
+mod appservice;
 mod call;
 mod caller;
+mod encrypted;
 mod homeserver_away;
 mod hostile;
 mod prometheus;
 mod site;
+mod synapse;

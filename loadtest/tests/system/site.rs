@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -62,13 +61,24 @@ const STALL_MS: u64 = 250;
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
 /// What runs under every test.
-pub(crate) struct Site {
-    pub(crate) homeserver: Homeserver,
+pub(crate) struct Site<H = Homeserver> {
+    pub(crate) homeserver: H,
+    /// Where the homeserver is.
+    pub(crate) url: String,
+    config: Config,
     focus: Focus,
-    host: Device,
-    store: PathBuf,
+    /// Who makes rooms and calls, and may send people away.
+    pub(crate) host: Device,
     stall_ms: Arc<AtomicU64>,
-    _turn: MutexGuard<'static, ()>,
+    _turn: Turn,
+}
+
+/// The right to run.
+pub(crate) type Turn = MutexGuard<'static, ()>;
+
+/// Waits until no other test runs.
+pub(crate) async fn turn() -> Turn {
+    ONE_AT_A_TIME.lock().await
 }
 
 /// A call in a room that the focus has joined.
@@ -81,7 +91,7 @@ pub(crate) struct Call {
 impl Site {
     /// A focus with so many shards, all on the loopback interface of the address.
     pub(crate) async fn start(shards: usize, listen: &str) -> Site {
-        let turn = ONE_AT_A_TIME.lock().await;
+        let turn = turn().await;
         let homeserver = Homeserver::start(weir_homeserver::Config {
             server_name: "localhost".into(),
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
@@ -90,19 +100,50 @@ impl Site {
         let url = homeserver.url();
         // Registers the account.
         Device::login(&url, "focus", PASSWORD).await.unwrap();
-        let store = std::env::temp_dir().join(format!("weir-test-{}", weir_client::random_id(8)));
         let listen = vec![listen.parse().unwrap()];
-        let focus = Focus::start(config(&url, store.clone(), shards, listen));
-        let focus = focus.await.unwrap();
-        let host = Device::login(&url, "host", PASSWORD).await.unwrap();
+        let config = config(&url, shards, listen);
+        Site::around(homeserver, &url, config, turn).await
+    }
+
+    /// Everybody leaves, and everything stops.
+    pub(crate) async fn stop(self, participants: Vec<Participant>) {
+        self.leave(participants).await.shutdown().await;
+    }
+}
+
+impl<H> Site<H> {
+    /// A focus beside a homeserver that runs.
+    pub(crate) async fn around(homeserver: H, url: &str, config: Config, turn: Turn) -> Site<H> {
+        let focus = Focus::start(config.clone()).await.unwrap();
+        let host = Device::login(url, "host", PASSWORD).await.unwrap();
         Site {
             homeserver,
+            url: url.to_owned(),
+            config,
             focus,
             host,
-            store,
             stall_ms: watch_for_stalls(),
             _turn: turn,
         }
+    }
+
+    /// Stops the focus and starts it again on the same store; the host may do something meanwhile.
+    pub(crate) async fn restart(self, meanwhile: impl AsyncFnOnce(&Device)) -> Site<H> {
+        self.focus.shutdown().await;
+        meanwhile(&self.host).await;
+        let focus = Focus::start(self.config.clone()).await.unwrap();
+        Site { focus, ..self }
+    }
+
+    /// Everybody leaves, and the focus stops; gives the homeserver.
+    pub(crate) async fn leave(self, participants: Vec<Participant>) -> H {
+        for participant in participants {
+            participant.leave().await;
+        }
+        self.focus.shutdown().await;
+        // It lies in the folder for temporary files: if it cannot be removed, the system will.
+        let _ = std::fs::remove_dir_all(&self.config.matrix.store);
+        self.homeserver
     }
 
     /// Makes a room with a call, and waits until the focus is in it.
@@ -123,10 +164,9 @@ impl Site {
 
     /// A participant that publishes everything and wants every video at this size.
     pub(crate) async fn join(&self, call: &Call, user: &str, wanted: Size) -> Participant {
-        let url = self.homeserver.url();
         let config = JoinConfig {
             wanted: Some(wanted),
-            ..JoinConfig::new(&url, user, PASSWORD, self.focus_address())
+            ..JoinConfig::new(&self.url, user, PASSWORD, self.focus_address())
         };
         let config = config.in_call(&call.room_id, &call.conf_id);
         Participant::join(config).await.unwrap()
@@ -240,17 +280,6 @@ impl Site {
         }
     }
 
-    /// Everybody leaves, and everything stops.
-    pub(crate) async fn stop(self, participants: Vec<Participant>) {
-        for participant in participants {
-            participant.leave().await;
-        }
-        self.focus.shutdown().await;
-        self.homeserver.shutdown().await;
-        // It lies in the folder for temporary files: if it cannot be removed, the system will.
-        let _ = std::fs::remove_dir_all(&self.store);
-    }
-
     async fn get(&self, path: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(self.focus.http_address()).await.unwrap();
         let request = format!("GET {path} HTTP/1.0\r\nHost: focus\r\n\r\n");
@@ -347,7 +376,9 @@ fn watch_for_stalls() -> Arc<AtomicU64> {
     longest
 }
 
-fn config(homeserver: &str, store: PathBuf, shards: usize, listen: Vec<SocketAddr>) -> Config {
+/// An ordinary account's, with a store of its own.
+pub(crate) fn config(homeserver: &str, shards: usize, listen: Vec<SocketAddr>) -> Config {
+    let store = std::env::temp_dir().join(format!("weir-test-{}", weir_client::random_id(8)));
     Config {
         matrix: Matrix {
             homeserver: homeserver.into(),
@@ -373,6 +404,7 @@ fn config(homeserver: &str, store: PathBuf, shards: usize, listen: Vec<SocketAdd
             page: false,
         },
         audio: Audio::default(),
+        appservice: None,
         limits: Limits::default(),
     }
 }
