@@ -3,7 +3,7 @@
 
 As a module: install(), start(), stop(), register(). As a command it runs a homeserver until it is interrupted:
 
-    tests/synapse.py [--dir target/synapse] [--port 8008] [--focus @focus:localhost/DEVICE] [user:password …]
+    tests/synapse.py [--dir target/synapse] [--port 8008] [--focus @focus:localhost/DEVICE] [--appservice FILE] [user:password …]
 
 Needs Python 3.10 or newer with venv, and the network at the first installation. Everything is kept under one folder.
 """
@@ -65,10 +65,10 @@ def install(directory=DEFAULT_DIR):
     return python
 
 
-def start(directory=DEFAULT_DIR, port=8008, foci=(), fresh=True, log=None):
+def start(directory=DEFAULT_DIR, port=8008, foci=(), fresh=True, log=None, appservices=()):
     """Starts Synapse on 127.0.0.1:`port` and waits until it answers; gives (process, base URL).
 
-    `foci` are (user id, device id) pairs for the well-known document. With `fresh` the data of an earlier run on this
+    `foci` are (user id, device id) pairs for the well-known document, `appservices` paths of registrations. With `fresh` the data of an earlier run on this
     port is deleted. `log` is a path that the output goes to; by default a file beside the data.
     """
     directory = pathlib.Path(directory)
@@ -80,7 +80,7 @@ def start(directory=DEFAULT_DIR, port=8008, foci=(), fresh=True, log=None):
     base_url = f"http://127.0.0.1:{port}"
     config = data / "homeserver.yaml"
     # YAML reads JSON, and the standard library writes it.
-    config.write_text(json.dumps(_config(data, port, base_url, foci), indent=1))
+    config.write_text(json.dumps(_config(data, port, base_url, foci, appservices), indent=1))
     log = pathlib.Path(log) if log else data / "homeserver.log"
     command = [str(python), "-m", "synapse.app.homeserver", "--config-path", str(config)]
     with log.open("ab") as output:
@@ -132,7 +132,7 @@ def register(base_url, user, password, device_id=None):
         raise SynapseError(f"cannot register {user}: {error.code} {error.read().decode(errors='replace')}") from error
 
 
-def _config(data, port, base_url, foci):
+def _config(data, port, base_url, foci, appservices):
     log_config = data / "log.yaml"
     log_config.write_text(json.dumps({
         "version": 1,
@@ -166,6 +166,7 @@ def _config(data, port, base_url, foci):
         # Hashing a password at full cost is most of what a login takes.
         "bcrypt_rounds": 4,
         "presence": {"enabled": False},
+        "app_service_config_files": [str(pathlib.Path(registration).resolve()) for registration in appservices],
         **LIMITS,
     }
     if foci:
@@ -192,12 +193,13 @@ def main():
     parser.add_argument("--dir", default=DEFAULT_DIR, help="folder for installation and data (default %(default)s)")
     parser.add_argument("--port", type=int, default=8008)
     parser.add_argument("--focus", action="append", default=[], metavar="USER/DEVICE", help="name it in the well-known")
+    parser.add_argument("--appservice", action="append", default=[], metavar="FILE", help="a registration that it loads")
     parser.add_argument("--keep", action="store_true", help="keep the data of an earlier run")
     parser.add_argument("account", nargs="*", metavar="USER:PASSWORD", help="register these accounts")
     arguments = parser.parse_args()
     try:
         foci = [tuple(focus.rsplit("/", 1)) for focus in arguments.focus]
-        process, base_url = start(arguments.dir, arguments.port, foci, fresh=not arguments.keep)
+        process, base_url = start(arguments.dir, arguments.port, foci, fresh=not arguments.keep, appservices=arguments.appservice)
         for account in arguments.account:
             user, _, password = account.partition(":")
             register(base_url, user, password)

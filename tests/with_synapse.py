@@ -3,8 +3,8 @@
 
     tests/with_synapse.py cargo test --workspace --test device
 
-Installs and starts Synapse (see synapse.py) and sets WEIR_TEST_HOMESERVER to its address; ends with the exit code of the
-command.
+Installs and starts Synapse (see synapse.py) and sets WEIR_TEST_HOMESERVER to its address, and WEIR_TEST_SYNAPSE to the folder
+of its installation, for tests that start one of their own; ends with the exit code of the command.
 """
 
 import os
@@ -28,9 +28,11 @@ def free_port():
 def main():
     if len(sys.argv) < 2:
         sys.exit(__doc__)
-    process, base_url = synapse.start(TARGET / "synapse", free_port())
+    folder = TARGET / "synapse"
+    process, base_url = synapse.start(folder, free_port())
+    environment = {**os.environ, "WEIR_TEST_HOMESERVER": base_url, "WEIR_TEST_SYNAPSE": str(folder)}
     try:
-        return subprocess.run(sys.argv[1:], env={**os.environ, "WEIR_TEST_HOMESERVER": base_url}, check=False).returncode
+        return subprocess.run(sys.argv[1:], env=environment, check=False).returncode
     finally:
         synapse.stop(process)
 

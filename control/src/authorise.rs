@@ -84,6 +84,17 @@ impl Authoriser {
         }
     }
 
+    /// What [`Authoriser::calls`] gave to an earlier process; before any room is told. A call stays its room's, whichever is told
+    /// first now. Alone it lets nobody in.
+    pub fn restore_calls(&mut self, calls: BTreeMap<String, String>) {
+        self.calls = calls;
+    }
+
+    /// The room of each conference.
+    pub fn calls(&self) -> &BTreeMap<String, String> {
+        &self.calls
+    }
+
     /// A user is joined to a room.
     pub fn handle_joined(&mut self, room_id: &str, user_id: &str) {
         if let Some(room) = self.room_mut(room_id) {
@@ -237,7 +248,7 @@ impl Authoriser {
                 self.calls.remove(conf_id);
             }
             if let Some(room) = self.rooms.get_mut(room_id) {
-                room.remove_call(conf_id);
+                room.end_call(conf_id);
             }
         } else if self.calls.get(conf_id).is_none_or(|room| room == room_id) {
             let Some(room) = self.room_mut(room_id) else {
@@ -316,13 +327,11 @@ impl Authoriser {
     }
 
     fn forget_room(&mut self, room_id: &str) {
+        self.calls.retain(|_, room| room != room_id);
         let Some(room) = self.rooms.remove(room_id) else {
             return;
         };
         let conferences: Vec<String> = room.calls().map(str::to_owned).collect();
-        for conf_id in &conferences {
-            self.calls.remove(conf_id);
-        }
         self.changed.extend(conferences.iter().cloned());
         for user_id in room.joined() {
             self.end(&conferences, user_id);

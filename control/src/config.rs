@@ -41,6 +41,8 @@ pub struct Config {
     /// The port that refuses every connection.
     #[serde(default)]
     pub blip: Blip,
+    /// The focus as an application service of its homeserver; `None` if it is an ordinary account.
+    pub appservice: Option<Appservice>,
     /// How much of everything.
     #[serde(default)]
     pub limits: Limits,
@@ -54,7 +56,7 @@ pub struct Matrix {
     pub homeserver: String,
     /// Full user id or localpart.
     pub user: String,
-    /// Password; this or `access_token`.
+    /// Password; this or `access_token`, and neither with `[appservice]`.
     pub password: Option<Secret>,
     /// Access token of a device that is the focus's alone.
     pub access_token: Option<Secret>,
@@ -135,6 +137,33 @@ pub struct Blip {
     pub connections_per_second: f64,
 }
 
+/// `[appservice]`: the focus as an application service of its homeserver.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Appservice {
+    /// Where the homeserver's transactions are taken.
+    #[serde(default = "default_appservice_listen")]
+    pub listen: SocketAddr,
+    /// How the homeserver reaches that; `None` is `http://` and `listen`.
+    pub url: Option<String>,
+    /// The name of the registration; another for each application service of a homeserver.
+    #[serde(default = "default_appservice_id")]
+    pub id: String,
+    /// What the focus shows; with `hs_token`, or `None` for a random one in the store.
+    pub as_token: Option<Secret>,
+    /// What the homeserver shows; with `as_token`, or `None` for a random one in the store.
+    pub hs_token: Option<Secret>,
+}
+
+impl Appservice {
+    /// How the homeserver reaches the focus.
+    pub fn url(&self) -> String {
+        self.url
+            .clone()
+            .unwrap_or_else(|| format!("http://{}", self.listen))
+    }
+}
+
 /// `[audio]`: which voices are forwarded.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -155,6 +184,14 @@ fn default_display_name() -> String {
 
 fn default_rooms_max() -> usize {
     10_000
+}
+
+fn default_appservice_listen() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 7881))
+}
+
+fn default_appservice_id() -> String {
+    "weir".to_owned()
 }
 
 impl Default for Media {
@@ -279,7 +316,8 @@ impl Config {
 }
 
 /// The sections that environment variables reach.
-const SECTIONS: [&str; 7] = [
+const SECTIONS: [&str; 8] = [
+    "appservice",
     "matrix",
     "media",
     "audio",

@@ -73,9 +73,14 @@ impl Server {
         well_known: WellKnown,
         metrics: impl Metrics,
     ) -> std::io::Result<Self> {
+        let router = router(serves_page, readiness, well_known, metrics);
+        Self::serve(address, router).await
+    }
+
+    /// The same for other paths than the focus's own.
+    pub(crate) async fn serve(address: SocketAddr, router: Router) -> std::io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
-        let router = router(serves_page, readiness, well_known, metrics);
         let task = tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, router).await {
                 tracing::error!(%error, "the HTTP listener ended");

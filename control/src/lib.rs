@@ -3,6 +3,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`config`] | what the operator says |
+//! | [`appservice`] | the focus as an application service of its homeserver |
 //! | [`authorise`] | who may use the focus; pure |
 //! | [`blip`] | a port that refuses everybody, for measuring the way |
 //! | [`conference`] | who is in which call, what they publish, who gets what; pure |
@@ -13,6 +14,7 @@
 // The futures of matrix-sdk nest deeply.
 #![recursion_limit = "256"]
 
+pub mod appservice;
 pub mod authorise;
 pub mod blip;
 pub mod conference;

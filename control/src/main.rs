@@ -2,9 +2,12 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
-use weir::config::Config;
+use weir::{
+    appservice::{Tokens, registration},
+    config::Config,
+};
 
 /// Exit code of a configuration that cannot be used.
 const EXIT_CONFIG: u8 = 2;
@@ -17,7 +20,12 @@ const EXIT_CONFIG: u8 = 2;
 #[command(name = "weir", version)]
 struct Arguments {
     /// The configuration, a TOML file; docs/weir.example.toml has every key.
-    #[arg(long, value_name = "FILE", default_value = "/etc/weir/weir.toml")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "/etc/weir/weir.toml",
+        global = true
+    )]
     config: PathBuf,
     /// Reads the configuration, says what is wrong with it, and exits with 0 if nothing is and with 2 otherwise.
     #[arg(long)]
@@ -25,6 +33,17 @@ struct Arguments {
     /// What is logged, as in RUST_LOG: a level, or `target=level` pairs.
     #[arg(long, value_name = "FILTER", env = "WEIR_LOG", default_value = weir::run::LOG)]
     log: String,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Prints the registration by which a homeserver knows this focus as an application service.
+    ///
+    /// It holds the secrets of both: those of the configuration, or random ones that are made the first time and kept in
+    /// matrix.store. The homeserver is given it as a file; Synapse by app_service_config_files.
+    AppserviceRegistration,
 }
 
 fn main() -> ExitCode {
@@ -51,13 +70,28 @@ fn main() -> ExitCode {
         println!("{}: the configuration is valid", arguments.config.display());
         return ExitCode::SUCCESS;
     }
-    match run(config) {
+    let done = match arguments.command {
+        Some(Command::AppserviceRegistration) => print_registration(&config),
+        None => run(config),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("weir: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn print_registration(config: &Config) -> anyhow::Result<()> {
+    let Some(appservice) = &config.appservice else {
+        anyhow::bail!(
+            "the configuration has no section [appservice]; docs/weir.example.toml has its keys"
+        );
+    };
+    let tokens = Tokens::load(config, appservice)?;
+    print!("{}", registration(config, appservice, &tokens));
+    Ok(())
 }
 
 #[tokio::main]

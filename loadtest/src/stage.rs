@@ -260,6 +260,7 @@ pub(crate) fn focus_config(config: &StageConfig, homeserver: &str, store: &Store
         },
         blip: Blip::default(),
         audio: Audio::default(),
+        appservice: None,
         limits: Limits::default(),
     }
 }

@@ -57,6 +57,19 @@ pub enum Login {
     Password(Secret),
     /// By an access token that the operator made. It belongs to one device, and the focus is that device.
     AccessToken(Secret),
+    /// As the user of an application service. Rooms are then known from what the homeserver pushes
+    /// ([`Device::appservice`](crate::Device::appservice)), whether the focus is in them or not.
+    Appservice(Appservice),
+}
+
+/// An application service that the homeserver has registered, with the focus and all other users of the homeserver in its
+/// namespace: the state of a room is read in the name of one who is in it.
+#[derive(Clone, Debug)]
+pub struct Appservice {
+    /// As in the registration.
+    pub id: String,
+    /// The `as_token` of the registration.
+    pub token: Secret,
 }
 
 /// What to do with an invitation to a room.

@@ -17,11 +17,12 @@ use tokio::{
 };
 
 use crate::{
-    Config, ConnectError, Incoming, Protection, SendError, invitations,
+    AppserviceLink, Config, ConnectError, Incoming, Login, Protection, SendError, appservice,
+    invitations,
     outbox::{Message, Outbox, raw_content, send_error},
     session,
     short::Short,
-    sync::{LastSync, SyncLoop},
+    sync::{LastSync, StateFrom, SyncLoop},
 };
 
 /// Invitations that may wait to be answered; more at once are left unanswered.
@@ -38,6 +39,7 @@ struct Inner {
     outbox: Outbox,
     stop: watch::Sender<bool>,
     last_sync: Arc<LastSync>,
+    appservice: Option<AppserviceLink>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -61,14 +63,26 @@ pub async fn connect(config: Config) -> Result<(Device, Receiver<Incoming>), Con
         .map(|meta| (meta.user_id.to_string(), meta.device_id.to_string()))
         .unwrap_or_default();
     let last_sync = Arc::new(LastSync::new());
+    let (appservice, rooms) = match &config.login {
+        Login::Appservice(appservice) => {
+            let started = appservice::start(&config, appservice, &client, incoming.clone()).await?;
+            (Some(started.0), Some(started.1))
+        }
+        Login::Password(_) | Login::AccessToken(_) => (None, None),
+    };
     let sync = SyncLoop {
         client: client.clone(),
         incoming,
         invitations,
         stop: stopped.clone(),
         last_sync: Arc::clone(&last_sync),
+        state: if rooms.is_some() {
+            StateFrom::Transactions
+        } else {
+            StateFrom::Sync
+        },
     };
-    let tasks = vec![
+    let mut tasks = vec![
         tokio::spawn(sync.run()),
         tokio::spawn(invitations::run(
             client.clone(),
@@ -77,6 +91,9 @@ pub async fn connect(config: Config) -> Result<(Device, Receiver<Incoming>), Con
             stopped.clone(),
         )),
     ];
+    if let Some(rooms) = rooms {
+        tasks.push(tokio::spawn(rooms.run(stopped.clone())));
+    }
     let outbox = Outbox::new(client.clone(), stopped);
     let inner = Inner {
         client,
@@ -85,6 +102,7 @@ pub async fn connect(config: Config) -> Result<(Device, Receiver<Incoming>), Con
         outbox,
         stop,
         last_sync,
+        appservice,
         tasks: Mutex::new(tasks),
     };
     Ok((Device(Arc::new(inner)), receiver))
@@ -99,6 +117,11 @@ impl Device {
     /// The device id; the same after a restart on the same store.
     pub fn device_id(&self) -> &str {
         &self.0.device_id
+    }
+
+    /// What takes transactions, if the focus is an application service.
+    pub fn appservice(&self) -> Option<&AppserviceLink> {
+        self.0.appservice.as_ref()
     }
 
     /// When the homeserver has answered a sync last; before the first time, when the device was made. While there is nothing to

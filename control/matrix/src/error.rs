@@ -35,6 +35,17 @@ pub enum ConnectError {
         /// What the homeserver said.
         reason: String,
     },
+    /// The operator's: the homeserver does not know the application service, or not as that user's.
+    #[error(
+        "homeserver {url} refused the application service: {reason}; has it been given the file that \
+         `weir appservice-registration` prints, and been restarted since?"
+    )]
+    BadAppservice {
+        /// The homeserver.
+        url: String,
+        /// What the homeserver said.
+        reason: String,
+    },
     /// The operator's: the token or the store belongs to someone else than configured.
     #[error("configured as {configured}, but {found_in} belongs to {found}")]
     OtherAccount {

@@ -12,6 +12,8 @@
 //! | `device` | what the focus holds to send, and how it comes to be |
 //! | `error` | what can go wrong, by whose fault |
 //! | `incoming` | what the focus is told |
+//! | `appservice` | rooms from what a homeserver pushes to an application service |
+//! | `server` | the homeserver by plain requests |
 //! | `session` | login, and the same device again after a restart |
 //! | `sync` | the loop and its back-off |
 //! | `rooms` | room events to what the focus is told; the filter |
@@ -19,6 +21,7 @@
 //! | `outbox` | sending, in order per device, over outages |
 #![recursion_limit = "256"]
 
+mod appservice;
 mod backoff;
 mod config;
 mod device;
@@ -27,11 +30,13 @@ mod incoming;
 mod invitations;
 mod outbox;
 mod rooms;
+mod server;
 mod session;
 mod short;
 mod sync;
 
-pub use config::{Config, InvitePolicy, Login, Secret};
+pub use appservice::{AppserviceLink, RoomCount, Transaction, TransactionError};
+pub use config::{Appservice, Config, InvitePolicy, Login, Secret};
 pub use device::{Device, connect};
 pub use error::{ConnectError, SendError};
 pub use incoming::{Incoming, Protection};

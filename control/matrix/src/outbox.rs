@@ -28,7 +28,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use crate::{Protection, SendError, backoff::Backoff, session::describe};
+use crate::{Protection, SendError, backoff::Backoff, server::describe};
 
 /// Messages that may wait for one device: a call setup has about ten, and a client that is gone is noticed by its pings
 /// long before.

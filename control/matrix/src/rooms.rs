@@ -27,6 +27,15 @@ const MEMBER: &str = "m.room.member";
 pub(crate) fn filter() -> FilterDefinition {
     let mut types: Vec<&str> = CALL_TYPES.to_vec();
     types.extend([MEMBER, "m.room.create"]);
+    filter_of(&types)
+}
+
+/// Asks for nothing but the rooms themselves: who learns about them in another way still has to know which they are.
+pub(crate) fn filter_without_state() -> FilterDefinition {
+    filter_of(&["m.room.create"])
+}
+
+fn filter_of(types: &[&str]) -> FilterDefinition {
     let nothing = json!({ "types": [] });
     let filter = json!({
         "presence": nothing,
@@ -114,7 +123,7 @@ pub(crate) fn left_room(client: &Client, room_id: &str) -> Option<Incoming> {
 }
 
 /// A state event of a call or a member; everything else, and what has no such shape, is not for the focus.
-fn event(room_id: &str, json: &str) -> Option<Incoming> {
+pub(crate) fn event(room_id: &str, json: &str) -> Option<Incoming> {
     let event: StateEvent = serde_json::from_str(json).ok()?;
     let room_id = room_id.to_owned();
     if event.event_type == MEMBER {

@@ -3,36 +3,34 @@
 //! The session (user, device, token) lies in the SDK's state store, so that the store's passphrase protects it too. The
 //! device id is written before the first login: a crash in between does not make a second device.
 //!
-//! Login and the check of a token are plain requests rather than the SDK's: a client of the SDK can be given a session
-//! only once, and here a stored token may turn out to be void.
+//! Login and the check of a token are plain requests; `server` says why.
 
-use std::{path::Path, time::Duration};
+use std::path::Path;
 
 use matrix_sdk::{
     Client, ClientBuildError, SessionMeta, SessionTokens, SqliteStoreConfig,
     authentication::matrix::MatrixSession,
     config::RequestConfig,
-    reqwest,
     ruma::{OwnedDeviceId, UserId},
     store::RoomLoadSettings,
 };
 use rand::{Rng, distr::Uniform};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
-use crate::{Config, ConnectError, Login, short::Short};
-
-/// How long one request may take (a sync: beyond its long poll).
-pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+use crate::{
+    Config, ConnectError, Login,
+    server::{REQUEST_TIMEOUT, Server},
+};
 
 const SESSION_KEY: &[u8] = b"weir.session";
 const DEVICE_KEY: &[u8] = b"weir.device";
 
+/// What a device is, and what it speaks with.
 #[derive(Clone, Deserialize, Serialize)]
-struct Session {
-    user_id: String,
-    device_id: String,
-    access_token: String,
+pub(crate) struct Session {
+    pub(crate) user_id: String,
+    pub(crate) device_id: String,
+    pub(crate) access_token: String,
 }
 
 /// Opens the store, logs in or resumes, and gives the client with its session.
@@ -46,12 +44,12 @@ pub(crate) async fn open(config: &Config) -> Result<Client, ConnectError> {
             check_device(config, &session)?;
             session
         }
-        Login::Password(password) => {
+        Login::Password(_) | Login::Appservice(_) => {
             if let Some(session) = resumable(&server, stored.as_ref()).await? {
                 session
             } else {
                 let device_id = choose_device(config, &client, stored.as_ref()).await?;
-                let session = server.log_in(config, password.expose(), &device_id).await?;
+                let session = log_in(&server, config, &device_id).await?;
                 // If the homeserver forgot the device, it forgot its keys, and the SDK would never upload them again.
                 if stored.is_some() && !server.has_device_keys(&session).await? {
                     tracing::warn!("the homeserver has forgotten the device; it gets new keys");
@@ -75,6 +73,22 @@ pub(crate) async fn open(config: &Config) -> Result<Client, ConnectError> {
     write(config, &client, SESSION_KEY, &session).await?;
     restore(config, &client, session).await?;
     Ok(client)
+}
+
+async fn log_in(
+    server: &Server,
+    config: &Config,
+    device_id: &str,
+) -> Result<Session, ConnectError> {
+    match &config.login {
+        Login::Password(password) => server.log_in(config, password.expose(), device_id).await,
+        Login::Appservice(appservice) => {
+            server
+                .log_in_appservice(config, appservice, device_id)
+                .await
+        }
+        Login::AccessToken(token) => server.session_of(token.expose()).await,
+    }
 }
 
 /// The stored session, if the homeserver still takes its token.
@@ -283,7 +297,8 @@ async fn read_session(config: &Config, client: &Client) -> Result<Option<Session
     Ok(session)
 }
 
-async fn read<T: for<'de> Deserialize<'de>>(
+/// Reads what was kept under a key.
+pub(crate) async fn read<T: for<'de> Deserialize<'de>>(
     config: &Config,
     client: &Client,
     key: &[u8],
@@ -299,7 +314,8 @@ async fn read<T: for<'de> Deserialize<'de>>(
         .map_err(|e| store_error(config, e))
 }
 
-async fn write(
+/// Keeps a value under a key.
+pub(crate) async fn write(
     config: &Config,
     client: &Client,
     key: &[u8],
@@ -312,167 +328,4 @@ async fn write(
         .await
         .map_err(|e| store_error(config, e))?;
     Ok(())
-}
-
-/// The homeserver, before there is a session.
-struct Server {
-    url: String,
-    http: reqwest::Client,
-}
-
-impl Server {
-    fn new(config: &Config) -> Result<Self, ConnectError> {
-        let url = config.homeserver_url.trim_end_matches('/').to_owned();
-        let http = reqwest::Client::builder().timeout(REQUEST_TIMEOUT).build();
-        let http = http.map_err(|error| ConnectError::BadUrl {
-            url: url.clone(),
-            reason: error.to_string(),
-        })?;
-        Ok(Self { url, http })
-    }
-
-    /// Whose the token is.
-    async fn session_of(&self, access_token: &str) -> Result<Session, ConnectError> {
-        let request = self
-            .http
-            .get(format!("{}/_matrix/client/v3/account/whoami", self.url));
-        let (status, answer) = self.send(request.bearer_auth(access_token)).await?;
-        match (status, answer["errcode"].as_str()) {
-            (200, _) => {}
-            (401 | 403, _) | (_, Some("M_UNKNOWN_TOKEN")) => {
-                return Err(ConnectError::BadToken {
-                    url: self.url.clone(),
-                    reason: said(&answer),
-                });
-            }
-            _ => return Err(self.refused(status, &answer)),
-        }
-        let Some(device_id) = answer["device_id"].as_str() else {
-            return Err(ConnectError::BadToken {
-                url: self.url.clone(),
-                reason: "it belongs to no device".to_owned(),
-            });
-        };
-        Ok(Session {
-            user_id: answer["user_id"].as_str().unwrap_or_default().to_owned(),
-            device_id: device_id.to_owned(),
-            access_token: access_token.to_owned(),
-        })
-    }
-
-    async fn log_in(
-        &self,
-        config: &Config,
-        password: &str,
-        device_id: &str,
-    ) -> Result<Session, ConnectError> {
-        let body = json!({
-            "type": "m.login.password",
-            "identifier": { "type": "m.id.user", "user": config.user_id },
-            "password": password,
-            "device_id": device_id,
-            "initial_device_display_name": config.display_name,
-        });
-        let request = self
-            .http
-            .post(format!("{}/_matrix/client/v3/login", self.url));
-        let (status, answer) = self.send(with_json(request, &body)).await?;
-        match (status, answer["errcode"].as_str()) {
-            (200, _) => {}
-            (_, Some("M_FORBIDDEN")) => {
-                return Err(ConnectError::BadPassword {
-                    url: self.url.clone(),
-                    user: config.user_id.clone(),
-                    reason: said(&answer),
-                });
-            }
-            _ => return Err(self.refused(status, &answer)),
-        }
-        let member = |name: &str| answer[name].as_str().unwrap_or_default().to_owned();
-        let session = Session {
-            user_id: member("user_id"),
-            device_id: member("device_id"),
-            access_token: member("access_token"),
-        };
-        tracing::info!(user = %Short(&session.user_id), device = %Short(&session.device_id), "logged in");
-        Ok(session)
-    }
-
-    async fn has_device_keys(&self, session: &Session) -> Result<bool, ConnectError> {
-        let body = json!({ "device_keys": { &session.user_id: [&session.device_id] } });
-        let request = self
-            .http
-            .post(format!("{}/_matrix/client/v3/keys/query", self.url));
-        let (status, answer) = self
-            .send(with_json(request.bearer_auth(&session.access_token), &body))
-            .await?;
-        if status != 200 {
-            return Err(self.refused(status, &answer));
-        }
-        Ok(answer["device_keys"][&session.user_id][&session.device_id].is_object())
-    }
-
-    /// Sends; gives status and JSON. An answer that is not JSON is not a homeserver's.
-    async fn send(&self, request: reqwest::RequestBuilder) -> Result<(u16, Value), ConnectError> {
-        let unreachable = |reason: String| ConnectError::Unreachable {
-            url: self.url.clone(),
-            reason,
-        };
-        let answer = request
-            .send()
-            .await
-            .map_err(|error| unreachable(describe(&error)))?;
-        let status = answer.status().as_u16();
-        let bytes = answer
-            .bytes()
-            .await
-            .map_err(|error| unreachable(describe(&error)))?;
-        let json = serde_json::from_slice(&bytes);
-        let json = json.map_err(|_| {
-            unreachable(format!(
-                "status {status} and no JSON: is this a homeserver's URL?"
-            ))
-        })?;
-        if status >= 500 {
-            return Err(unreachable(format!("status {status}: {}", said(&json))));
-        }
-        Ok((status, json))
-    }
-
-    fn refused(&self, status: u16, answer: &Value) -> ConnectError {
-        ConnectError::Refused {
-            url: self.url.clone(),
-            reason: format!("status {status}: {}", said(answer)),
-        }
-    }
-}
-
-fn with_json(request: reqwest::RequestBuilder, body: &Value) -> reqwest::RequestBuilder {
-    request
-        .header("Content-Type", "application/json")
-        .body(body.to_string())
-}
-
-/// What an error answer says, without what it echoes.
-fn said(answer: &Value) -> String {
-    let errcode = answer["errcode"].as_str().unwrap_or("no error code");
-    match answer["error"].as_str() {
-        Some(error) => format!("{errcode} ({error})"),
-        None => errcode.to_owned(),
-    }
-}
-
-/// An error with its causes: reqwest's own text names the URL, and only a cause says "connection refused".
-pub(crate) fn describe(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        if !text.contains(&next) {
-            text.push_str(": ");
-            text.push_str(&next);
-        }
-        cause = error.source();
-    }
-    text
 }

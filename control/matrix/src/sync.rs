@@ -22,7 +22,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 
-use crate::{Incoming, Protection, backoff::Backoff, rooms, session::describe, short::Short};
+use crate::{Incoming, Protection, backoff::Backoff, rooms, server::describe, short::Short};
 
 /// How long the homeserver may hold a sync back while there is nothing to say. Longer saves requests; shorter notices a
 /// silently lost connection sooner.
@@ -42,6 +42,16 @@ pub(crate) struct SyncLoop {
     /// Becomes `true` at shutdown.
     pub(crate) stop: watch::Receiver<bool>,
     pub(crate) last_sync: Arc<LastSync>,
+    pub(crate) state: StateFrom,
+}
+
+/// Where the state of rooms comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StateFrom {
+    /// From the syncs: of the rooms that the focus is in.
+    Sync,
+    /// From what is pushed to the application service; the syncs bring messages and invitations.
+    Transactions,
 }
 
 /// When the homeserver has answered a sync last; before the first time, when the device was made.
@@ -78,7 +88,10 @@ impl SyncLoop {
         }
         let settings = SyncSettings::new()
             .timeout(LONG_POLL)
-            .filter(Filter::FilterDefinition(rooms::filter()));
+            .filter(Filter::FilterDefinition(match self.state {
+                StateFrom::Sync => rooms::filter(),
+                StateFrom::Transactions => rooms::filter_without_state(),
+            }));
         // The first sync answers at once, so that a restart is up without waiting for something to happen.
         let mut next = settings.clone().timeout(Duration::ZERO);
         let mut backoff = Backoff::new(BACKOFF_FIRST, BACKOFF_MAX);
@@ -117,7 +130,11 @@ impl SyncLoop {
 
     /// What was known before a restart: a sync says only what is new since.
     async fn tell_stored(&self) -> Result<(), Ended> {
-        for room in self.client.joined_rooms() {
+        let told = match self.state {
+            StateFrom::Sync => self.client.joined_rooms(),
+            StateFrom::Transactions => Vec::new(),
+        };
+        for room in told {
             match rooms::stored_room(&room).await {
                 Ok(stored) => self.say_all(stored).await?,
                 Err(error) => {
@@ -133,14 +150,8 @@ impl SyncLoop {
 
     /// Rooms before to-device messages: an invite to a call may depend on state that came with it.
     async fn tell(&self, response: SyncResponse) -> Result<(), Ended> {
-        let own_user_id = self.client.user_id().map_or("", |user_id| user_id.as_str());
-        for (room_id, update) in &response.rooms.joined {
-            self.say_all(rooms::joined_room(room_id.as_str(), own_user_id, update))
-                .await?;
-        }
-        for room_id in response.rooms.left.keys() {
-            self.say_all(rooms::left_room(&self.client, room_id.as_str()))
-                .await?;
+        if self.state == StateFrom::Sync {
+            self.tell_rooms(&response).await?;
         }
         for room_id in response.rooms.invited.into_keys() {
             self.invited(room_id);
@@ -152,6 +163,19 @@ impl SyncLoop {
             .filter_map(|message| to_device(message, arrived))
             .collect();
         self.say_all(messages).await
+    }
+
+    async fn tell_rooms(&self, response: &SyncResponse) -> Result<(), Ended> {
+        let own_user_id = self.client.user_id().map_or("", |user_id| user_id.as_str());
+        for (room_id, update) in &response.rooms.joined {
+            self.say_all(rooms::joined_room(room_id.as_str(), own_user_id, update))
+                .await?;
+        }
+        for room_id in response.rooms.left.keys() {
+            self.say_all(rooms::left_room(&self.client, room_id.as_str()))
+                .await?;
+        }
+        Ok(())
     }
 
     async fn say_all(&self, incoming: impl IntoIterator<Item = Incoming>) -> Result<(), Ended> {

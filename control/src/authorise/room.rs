@@ -49,6 +49,8 @@ impl Listing {
 pub(super) struct Room {
     joined: BTreeSet<String>,
     calls: VecDeque<String>,
+    /// Calls that take nobody in any more. Somebody may still be in them.
+    ended: VecDeque<String>,
     devices: BTreeMap<String, Devices>,
 }
 
@@ -72,8 +74,9 @@ impl Room {
         self.joined.iter().map(String::as_str)
     }
 
+    /// The calls that somebody may be in, whether they take anybody in or not.
     pub(super) fn calls(&self) -> impl Iterator<Item = &str> {
-        self.calls.iter().map(String::as_str)
+        self.calls.iter().chain(&self.ended).map(String::as_str)
     }
 
     /// Adds a call; gives the one that gives way.
@@ -81,16 +84,29 @@ impl Room {
         if self.calls.iter().any(|call| call == conf_id) {
             return None;
         }
+        self.ended.retain(|call| call != conf_id);
         self.calls.push_back(conf_id.to_owned());
-        if self.calls.len() > CALLS_MAX {
-            self.calls.pop_front()
-        } else {
-            None
+        if self.calls.len() <= CALLS_MAX {
+            return None;
+        }
+        let oldest = self.calls.pop_front()?;
+        self.end(oldest.clone());
+        Some(oldest)
+    }
+
+    pub(super) fn end_call(&mut self, conf_id: &str) {
+        let before = self.calls.len();
+        self.calls.retain(|call| call != conf_id);
+        if self.calls.len() < before {
+            self.end(conf_id.to_owned());
         }
     }
 
-    pub(super) fn remove_call(&mut self, conf_id: &str) {
-        self.calls.retain(|call| call != conf_id);
+    fn end(&mut self, conf_id: String) {
+        self.ended.push_back(conf_id);
+        if self.ended.len() > CALLS_MAX {
+            self.ended.pop_front();
+        }
     }
 
     /// Takes what a user's state event lists now; gives what it listed before and what it lists now.

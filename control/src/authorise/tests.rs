@@ -112,6 +112,70 @@ fn terminated_call_takes_nobody_in() {
 }
 
 #[test]
+fn call_stays_its_rooms_over_a_restart_whichever_is_told_first() {
+    let calls = membership().calls().clone();
+    let mut authoriser = Authoriser::new(Policy::Membership, "@focus:example.org");
+    authoriser.restore_calls(calls);
+    assert!(
+        !authoriser.may("@alice:example.org", CONF),
+        "nobody is known"
+    );
+    let mallorys = "!a-room-that-sorts-first:example.org";
+    authoriser.handle_joined(mallorys, "@mallory:example.org");
+    call(&mut authoriser, mallorys, &json!({"m.intent": "m.room"}));
+    assert!(!authoriser.may("@mallory:example.org", CONF));
+    authoriser.handle_joined(ROOM, "@alice:example.org");
+    call(&mut authoriser, ROOM, &json!({"m.intent": "m.room"}));
+    assert!(authoriser.may("@alice:example.org", CONF));
+    assert!(!authoriser.may("@mallory:example.org", CONF));
+}
+
+#[test]
+fn room_that_the_focus_left_while_it_was_down_keeps_no_call() {
+    let calls = membership().calls().clone();
+    let mut authoriser = Authoriser::new(Policy::Membership, "@focus:example.org");
+    authoriser.restore_calls(calls);
+    authoriser.handle_left(ROOM, "@focus:example.org");
+    assert!(authoriser.calls().is_empty());
+}
+
+#[test]
+fn member_who_is_kicked_after_the_call_was_terminated_is_gone_at_once() {
+    let mut authoriser = membership();
+    call(
+        &mut authoriser,
+        ROOM,
+        &json!({"m.intent": "m.prompt", "m.terminated": "call_ended"}),
+    );
+    authoriser.handle_left(ROOM, "@alice:example.org");
+    assert_eq!(authoriser.poll_gone(), Some(gone(None)));
+}
+
+#[test]
+fn call_that_was_terminated_somewhere_else_is_none_of_a_room() {
+    let mut authoriser = membership();
+    let elsewhere = "!elsewhere:example.org";
+    authoriser.handle_joined(elsewhere, "@mallory:example.org");
+    call(&mut authoriser, elsewhere, &json!({"m.terminated": "x"}));
+    authoriser.handle_left(elsewhere, "@mallory:example.org");
+    assert_eq!(authoriser.poll_gone(), None);
+    assert!(authoriser.may("@alice:example.org", CONF));
+}
+
+#[test]
+fn banned_member_is_gone_though_its_device_is_listed_for_an_hour() {
+    let mut authoriser = membership();
+    let in_an_hour = at(3600).as_millis() as u64;
+    list(
+        &mut authoriser,
+        &json!([{"device_id": "PHONE", "expires_ts": in_an_hour}]),
+        at(0),
+    );
+    authoriser.handle_left(ROOM, "@alice:example.org");
+    assert_eq!(authoriser.poll_gone(), Some(gone(None)));
+}
+
+#[test]
 fn homeservers_are_compared_whole() {
     let authoriser = Authoriser::new(
         Policy::Homeservers(vec!["example.org".to_owned()]),

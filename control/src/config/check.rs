@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fmt};
 
-use super::{Audio, Blip, Config, Limits, Matrix, Media, PolicyName};
+use super::{Appservice, Audio, Blip, Config, Limits, Matrix, Media, PolicyName, Secret};
 
 /// One value that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +45,10 @@ pub(super) fn list(mistakes: &[Mistake]) -> String {
 pub(super) fn check(config: &Config) -> Vec<Mistake> {
     let mut mistakes = Vec::new();
     check_matrix(&config.matrix, &mut mistakes);
+    match &config.appservice {
+        Some(appservice) => check_appservice(&config.matrix, appservice, &mut mistakes),
+        None => check_login(&config.matrix, &mut mistakes),
+    }
     check_media(&config.media, &mut mistakes);
     check_audio(&config.audio, &mut mistakes);
     check_authorisation(config, &mut mistakes);
@@ -67,12 +71,70 @@ fn check_matrix(matrix: &Matrix, mistakes: &mut Vec<Mistake>) {
             "must be a user id such as \"@focus:example.org\" or its localpart \"focus\"";
         mistakes.push(Mistake::new("matrix.user", &matrix.user, expected));
     }
+}
+
+fn check_login(matrix: &Matrix, mistakes: &mut Vec<Mistake>) {
     if matrix.password.is_some() == matrix.access_token.is_some() {
         mistakes.push(Mistake {
             key: "matrix.password",
             value: String::new(),
             expected: "give either matrix.password or matrix.access_token".to_owned(),
         });
+    }
+}
+
+/// What a token must have at least, so that it is not guessed.
+const TOKEN_BYTES_MIN: usize = 16;
+
+fn check_appservice(matrix: &Matrix, appservice: &Appservice, mistakes: &mut Vec<Mistake>) {
+    let mut secret = |key: &'static str, expected: &str| {
+        mistakes.push(Mistake {
+            key,
+            value: String::new(),
+            expected: expected.to_owned(),
+        });
+    };
+    if matrix.password.is_some() || matrix.access_token.is_some() {
+        let expected = "must not be given with [appservice], nor matrix.access_token: the application service's token is the login";
+        secret("matrix.password", expected);
+    }
+    let tokens = [&appservice.as_token, &appservice.hs_token];
+    let is_token = |token: &Secret| {
+        let token = token.expose();
+        token.len() >= TOKEN_BYTES_MIN && token.bytes().all(|byte| byte.is_ascii_graphic())
+    };
+    if appservice.as_token.is_some() != appservice.hs_token.is_some() {
+        let expected = "give appservice.as_token and appservice.hs_token, or neither for random ones in matrix.store";
+        secret("appservice.as_token", expected);
+    } else if !tokens.into_iter().flatten().all(is_token) {
+        let expected = "must, like appservice.hs_token, have at least 16 printable ASCII characters and no blanks";
+        secret("appservice.as_token", expected);
+    } else if appservice.as_token.is_some() && appservice.as_token == appservice.hs_token {
+        let expected = "must be another than appservice.hs_token";
+        secret("appservice.as_token", expected);
+    }
+    if !matrix.user.starts_with('@') {
+        let expected = "must be a full user id such as \"@focus:example.org\" with [appservice]";
+        mistakes.push(Mistake::new("matrix.user", &matrix.user, expected));
+    }
+    let url = appservice.url();
+    if !url.starts_with("https://") && !url.starts_with("http://") {
+        let expected = "must be a URL under which the homeserver reaches appservice.listen, such as \"http://127.0.0.1:7881\"";
+        mistakes.push(Mistake::new("appservice.url", url, expected));
+    } else if appservice.url.is_none() && appservice.listen.ip().is_unspecified() {
+        let expected =
+            "needs an appservice.url beside it: the homeserver cannot send to this address";
+        mistakes.push(Mistake::new(
+            "appservice.listen",
+            appservice.listen,
+            expected,
+        ));
+    }
+    // Synapse keeps state by this name and a separator.
+    if appservice.id.is_empty() || appservice.id.contains('|') {
+        let expected =
+            "must be a name without \"|\", another for each application service of the homeserver";
+        mistakes.push(Mistake::new("appservice.id", &appservice.id, expected));
     }
 }
 

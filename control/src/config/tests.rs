@@ -65,11 +65,12 @@ fn example_names_every_key() {
         .collect();
     let config = Config::parse(&uncommented.join("\n"), std::iter::empty());
     let mistakes = config
-        .expect_err("password and access token together")
+        .expect_err("password and application service together")
         .to_string();
     assert_eq!(
         mistakes,
-        "matrix.password: give either matrix.password or matrix.access_token"
+        "matrix.password: must not be given with [appservice], nor matrix.access_token: the application service's token \
+         is the login"
     );
 }
 
@@ -150,4 +151,54 @@ fn media_addresses_must_fit_together() {
 fn secrets_are_not_printed() {
     let config = parse(SMALLEST).expect("valid");
     assert!(!format!("{config:?}").contains("correct horse"));
+}
+
+#[test]
+fn an_account_has_one_way_to_log_in() {
+    let both = format!("{SMALLEST}access_token = \"syt\"\n");
+    let neither = SMALLEST.replace("password = \"correct horse\"", "");
+    for text in [both, neither] {
+        assert_eq!(
+            error(&text),
+            "matrix.password: give either matrix.password or matrix.access_token"
+        );
+    }
+}
+
+#[test]
+fn application_service_has_defaults_and_no_password() {
+    let account = SMALLEST.replace("password = \"correct horse\"", "");
+    let config = parse(&format!("{account}[appservice]\n")).expect("valid");
+    let appservice = config.appservice.expect("the section");
+    assert_eq!(appservice.listen, "127.0.0.1:7881".parse().unwrap());
+    assert_eq!(appservice.url(), "http://127.0.0.1:7881");
+    assert_eq!(appservice.id, "weir");
+
+    let environment = [("WEIR_APPSERVICE_LISTEN", "[::1]:80")]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let config = Config::parse(&account, environment.into_iter()).expect("valid");
+    let url = config.appservice.map(|appservice| appservice.url());
+    assert_eq!(url.as_deref(), Some("http://[::1]:80"));
+}
+
+#[test]
+fn mistakes_of_an_application_service_are_named_without_its_secrets() {
+    let account = SMALLEST.replace("password = \"correct horse\"", "");
+    let error = |more: &str| {
+        let error = error(&format!("{account}[appservice]\n{more}\n"));
+        assert!(!error.contains("secret"), "{error}");
+        error
+    };
+    let a = "as_token = \"secret-secret-secret\"";
+    let h = "hs_token = \"secret-secret-secret\"";
+    assert!(error(a).starts_with("appservice.as_token: give appservice.as_token and"));
+    assert!(error(&format!("{a}\n{h}")).contains("another than appservice.hs_token"));
+    assert!(error(&format!("{a}\nhs_token = \"secret\"")).contains("at least 16"));
+    assert!(error(&format!("{a}\nhs_token = \"secret with blanks in it\"")).contains("no blanks"));
+    assert!(error("url = \"localhost\"").starts_with("appservice.url = \"localhost\""));
+    assert!(error("listen = \"0.0.0.0:7881\"").contains("needs an appservice.url"));
+    assert!(error("id = \"a|b\"").starts_with("appservice.id = \"a|b\""));
+    let text = account.replace("@focus:example.org", "focus");
+    let error = self::error(&format!("{text}[appservice]\n"));
+    assert!(error.contains("full user id"), "{error}");
 }

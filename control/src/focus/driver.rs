@@ -4,6 +4,7 @@
 //! say.** It decides nothing about calls; who may call is `authorise`'s, what happens then is `conference`'s.
 
 use std::{
+    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -13,21 +14,21 @@ use tokio::{
     task::JoinSet,
     time::{MissedTickBehavior, interval, sleep_until, timeout},
 };
-use weir_matrix::{Device, Incoming};
+use weir_matrix::{Device, Incoming, RoomCount};
 use weir_shard::Event;
 
 use super::{
     associations::{Associations, Outcome},
     invites::{PendingInvite, PendingInvites},
-    live_calls::LiveCalls,
+    kept::Kept,
     metrics::{Metrics, SendResult},
     shards::Shard,
 };
 use crate::{
     authorise::Authoriser,
     conference::{
-        Conferences, HangupReason, Happened, Output, ParticipantId, Protection, Refusal, Sender,
-        TransportInput,
+        Conferences, HangupReason, Happened, LiveCall, Output, ParticipantId, Protection, Refusal,
+        Sender, TransportInput,
     },
     http::Readiness,
 };
@@ -56,7 +57,8 @@ pub(super) struct Driver {
     pub(super) wake: Arc<Notify>,
     pub(super) associations: Associations,
     pub(super) pending: PendingInvites,
-    pub(super) live_calls: LiveCalls,
+    pub(super) live_calls: Kept<Vec<LiveCall>>,
+    pub(super) rooms_of_calls: Kept<BTreeMap<String, String>>,
     pub(super) readiness: Readiness,
     pub(super) metrics: Metrics,
     pub(super) sending: JoinSet<Sent>,
@@ -443,7 +445,17 @@ impl Driver {
         ] {
             gauge.set(value);
         }
+        if let Some(appservice) = self.device.appservice() {
+            let RoomCount { known, reading } = appservice.room_count();
+            metrics.appservice.rooms.set(known as u64);
+            metrics.appservice.rooms_reading.set(reading as u64);
+        }
+        self.keep();
+    }
+
+    fn keep(&mut self) {
         self.live_calls.save(self.conferences.live_calls());
+        self.rooms_of_calls.save(self.authoriser.calls().clone());
     }
 
     /// Hangs up every call, gives the hang-ups a moment, and stops the shards.
@@ -462,7 +474,7 @@ impl Driver {
         if timeout(FAREWELL, farewell).await.is_err() {
             tracing::warn!("the homeserver did not take all hang-ups in time");
         }
-        self.live_calls.save(self.conferences.live_calls());
+        self.keep();
         self.device.shutdown().await;
         for shard in self.shards {
             shard.shutdown().await;
@@ -494,7 +506,7 @@ fn micros(duration: Duration) -> u64 {
 }
 
 /// The wall clock; before 1970 it is 1970.
-pub(super) fn unix_now() -> Duration {
+pub(crate) fn unix_now() -> Duration {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()

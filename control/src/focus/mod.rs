@@ -8,7 +8,7 @@
 //! | `associations` | DTLS and data channels of all transports |
 //! | `shards` | the shards' ends of the rings |
 //! | `invites` | invites that overtook the room state that allows them |
-//! | `live_calls` | what a killed focus leaves behind |
+//! | `kept` | what a killed focus leaves behind |
 //! | `metrics` | what `/metrics` says |
 //! | `addresses` | what clients are told to send to |
 
@@ -17,7 +17,7 @@ mod associations;
 mod convert;
 mod driver;
 mod invites;
-mod live_calls;
+mod kept;
 mod metrics;
 mod shards;
 
@@ -35,19 +35,22 @@ use tokio::{
 use weir_transport::Certificate;
 
 use crate::{
+    appservice::{Tokens, endpoint::Endpoint, ping},
     authorise::{Authoriser, Policy},
     blip::BlipPort,
     conference::{Conferences, ParticipantId, Settings, Timing},
-    config::{Authorisation, Blip, Config, Matrix, PolicyName},
+    config::{Appservice, Authorisation, Blip, Config, Matrix, PolicyName},
     discovery::WellKnown,
     http::{Readiness, Server},
 };
 use associations::Associations;
 use driver::Driver;
 use invites::PendingInvites;
-use live_calls::LiveCalls;
+use kept::Kept;
 use metrics::{Exporter, Metrics};
 use shards::Shard;
+
+pub(crate) use driver::unix_now;
 
 /// A running focus.
 #[derive(Debug)]
@@ -55,6 +58,8 @@ pub struct Focus {
     id: ParticipantId,
     http: Server,
     blip: Option<BlipPort>,
+    /// Where the homeserver pushes to, and what makes sure that it can; only of an application service.
+    appservice: Option<(Server, JoinHandle<()>)>,
     stop: oneshot::Sender<()>,
     driver: JoinHandle<()>,
     /// Closed when the driver ends, in whatever way.
@@ -86,7 +91,12 @@ impl Focus {
         .with_context(|| format!("http.listen = {}: cannot listen", config.http.listen))?;
         let blip = start_blip(&config.blip, &metrics).await?;
         create_store(&config.matrix)?;
-        let (device, incoming) = weir_matrix::connect(device_config(&config.matrix)).await?;
+        let tokens = match &config.appservice {
+            Some(appservice) => Some(Tokens::load(&config, appservice)?),
+            None => None,
+        };
+        let (device, incoming) =
+            weir_matrix::connect(device_config(&config, tokens.as_ref())).await?;
         let id = ParticipantId::new(device.user_id(), device.device_id());
         well_known.set(&id, blip_address(blip.as_ref(), &config.media.advertise));
         let certificate = Certificate::generate()?;
@@ -103,21 +113,32 @@ impl Focus {
             timing: Timing::default(),
             seed: rand::random(),
         };
+        let appservice = match (&config.appservice, tokens) {
+            (Some(appservice), Some(tokens)) => {
+                Some(start_appservice(appservice, tokens, &device, &metrics).await?)
+            }
+            _ => None,
+        };
         tracing::info!(addresses = ?settings.shards, http = %http.address(), "listening");
         let shard_threads = shards
             .iter()
             .map(|shard| shard.handle().thread_id())
             .collect();
+        let store = &config.matrix.store;
+        let mut rooms_of_calls = Kept::load(store.join("rooms_of_calls.json"));
+        let mut authoriser = Authoriser::new(policy(&config.authorisation), device.user_id());
+        authoriser.restore_calls(rooms_of_calls.take_left_behind());
         let driver = Driver {
             conferences: Conferences::new(settings),
-            authoriser: Authoriser::new(policy(&config.authorisation), device.user_id()),
+            authoriser,
             device,
             incoming,
             shards,
             wake,
             associations: Associations::new(certificate, metrics.clone()),
             pending: PendingInvites::default(),
-            live_calls: LiveCalls::load(config.matrix.store.join("live_calls.json")),
+            live_calls: Kept::load(store.join("live_calls.json")),
+            rooms_of_calls,
             readiness,
             metrics,
             sending: JoinSet::new(),
@@ -132,6 +153,7 @@ impl Focus {
             id,
             http,
             blip,
+            appservice,
             stop,
             driver,
             running,
@@ -172,11 +194,34 @@ impl Focus {
         if let Err(error) = self.driver.await {
             tracing::error!(%error, "the control loop ended");
         }
+        if let Some((endpoint, pings)) = self.appservice {
+            pings.abort();
+            endpoint.shutdown().await;
+        }
         self.http.shutdown().await;
         if let Some(blip) = self.blip {
             blip.shutdown().await;
         }
     }
+}
+
+/// Listens for the homeserver, and asks it to push.
+async fn start_appservice(
+    config: &Appservice,
+    tokens: Tokens,
+    device: &weir_matrix::Device,
+    metrics: &Metrics,
+) -> anyhow::Result<(Server, JoinHandle<()>)> {
+    let link = device
+        .appservice()
+        .context("logged in as no application service")?;
+    let counters = &metrics.appservice;
+    let endpoint = Endpoint::new(tokens.hs_token, link.clone(), Arc::clone(counters));
+    let server = Server::serve(config.listen, endpoint.router())
+        .await
+        .with_context(|| format!("appservice.listen = {}: cannot listen", config.listen))?;
+    let pings = tokio::spawn(ping::run(link.clone(), Arc::clone(counters)));
+    Ok((server, pings))
 }
 
 fn start_shards(config: &Config, wake: &Arc<Notify>) -> anyhow::Result<Vec<Shard>> {
@@ -225,10 +270,18 @@ fn create_store(matrix: &Matrix) -> anyhow::Result<()> {
         .with_context(|| format!("matrix.store = {:?}: cannot be created", matrix.store))
 }
 
-fn device_config(matrix: &Matrix) -> weir_matrix::Config {
-    let login = match (&matrix.password, &matrix.access_token) {
-        (_, Some(token)) => weir_matrix::Login::AccessToken(token.expose().into()),
-        (password, None) => weir_matrix::Login::Password(
+fn device_config(config: &Config, tokens: Option<&Tokens>) -> weir_matrix::Config {
+    let matrix = &config.matrix;
+    let appservice = config.appservice.as_ref().zip(tokens);
+    let login = match (appservice, &matrix.password, &matrix.access_token) {
+        (Some((appservice, tokens)), _, _) => {
+            weir_matrix::Login::Appservice(weir_matrix::Appservice {
+                id: appservice.id.clone(),
+                token: tokens.as_token.expose().into(),
+            })
+        }
+        (None, _, Some(token)) => weir_matrix::Login::AccessToken(token.expose().into()),
+        (None, password, None) => weir_matrix::Login::Password(
             password
                 .as_ref()
                 .map_or("", |password| password.expose())

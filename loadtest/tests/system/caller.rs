@@ -31,16 +31,15 @@ pub(crate) struct Line {
 
 impl Caller {
     /// Logs in, and joins the room of the call.
-    pub(crate) async fn member(site: &Site, call: &Call, user: &str) -> Caller {
+    pub(crate) async fn member<H>(site: &Site<H>, call: &Call, user: &str) -> Caller {
         let caller = Caller::stranger(site, call, user).await;
         caller.device.join_room(&call.room_id).await.unwrap();
         caller
     }
 
     /// Logs in, and does not join.
-    pub(crate) async fn stranger(site: &Site, call: &Call, user: &str) -> Caller {
-        let url = site.homeserver.url();
-        let device = Device::login(&url, user, PASSWORD).await.unwrap();
+    pub(crate) async fn stranger<H>(site: &Site<H>, call: &Call, user: &str) -> Caller {
+        let device = Device::login(&site.url, user, PASSWORD).await.unwrap();
         let to_device = device.start_sync().await.unwrap();
         let peer = Peer::new().await.unwrap();
         let terms = Terms {
@@ -117,6 +116,28 @@ impl Caller {
             },
         )
         .await
+    }
+
+    /// Every message that has come and was not asked for.
+    pub(crate) fn drain(&mut self) -> Vec<ToDevice> {
+        std::iter::from_fn(|| self.to_device.try_recv().ok()).collect()
+    }
+
+    /// Says in the state of the room that it is in the call until then, in milliseconds since 1970, or that it is not.
+    pub(crate) async fn list_until(&self, call: &Call, expires_ms: Option<u64>) {
+        let calls = expires_ms.map_or_else(
+            || json!([]),
+            |expires_ms| {
+                let device = json!({ "device_id": self.device_id(), "expires_ts": expires_ms });
+                json!([{ "m.call_id": call.conf_id, "m.devices": [device] }])
+            },
+        );
+        let (kind, user_id) = ("org.matrix.msc3401.call.member", self.user_id());
+        let content = json!({ "m.calls": calls });
+        self.device
+            .put_state(&call.room_id, kind, user_id, &content)
+            .await
+            .unwrap();
     }
 
     /// Makes a call as it should be made.

@@ -185,6 +185,73 @@ async fn bad_invites_are_refused_and_counted() {
     healthy.stop_unharmed().await;
 }
 
+/// What every message about a call has in it that the sender knows anyway.
+fn without_ids(mut content: Value) -> Value {
+    for id in ["call_id", "conf_id"] {
+        content.as_object_mut().unwrap().remove(id);
+    }
+    content
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_cannot_tell_a_call_from_none() {
+    let healthy = Healthy::start().await;
+    let (site, call) = (&healthy.site, &healthy.call);
+    let mut stranger = Caller::stranger(site, call, "stranger").await;
+    let began = Instant::now();
+    let elsewhere = json!({ "conf_id": "no such call" });
+    let nowhere = stranger.invite_with("nowhere", elsewhere.clone());
+    for invite in [stranger.invite("there"), nowhere] {
+        stranger.send("m.call.invite", &invite).await;
+    }
+    let mut answers = Vec::new();
+    for call_id in ["there", "nowhere"] {
+        let reject = stranger.receive("m.call.reject", call_id).await;
+        assert_eq!(reject["reason"], "not_authorised");
+        answers.push((without_ids(reject), began.elapsed()));
+    }
+    assert_eq!(answers[0].0, answers[1].0);
+    let apart = answers[1].1.abs_diff(answers[0].1);
+    let stall = Duration::from_millis(site.stall_ms());
+    assert!(apart < Duration::from_secs(1) + stall, "{apart:?} apart");
+
+    // About a leg of somebody in the call as about one of a call that is none: silence.
+    let members = json!({ "selected_party_id": "x", "reason": "user_hangup", "candidates": [] });
+    for conference in [json!({}), elsewhere] {
+        let mut content = stranger.invite_with("there", members.clone());
+        content
+            .as_object_mut()
+            .unwrap()
+            .extend(conference.as_object().unwrap().clone());
+        for kind in [
+            "m.call.hangup",
+            "m.call.reject",
+            "m.call.select_answer",
+            "m.call.candidates",
+        ] {
+            stranger.send(kind, &content).await;
+        }
+    }
+    healthy
+        .refused(&[("not_authorised", 2), ("unknown_call", 8)])
+        .await;
+    // An answer to any of them would come before the next refusal.
+    stranger
+        .send("m.call.invite", &stranger.invite("last"))
+        .await;
+    let heard = until_some("the last refusal", async || {
+        let heard = stranger.drain();
+        (!heard.is_empty()).then_some(heard)
+    })
+    .await;
+    let heard: Vec<_> = heard
+        .iter()
+        .map(|message| (message.event_type.as_str(), &message.content["call_id"]))
+        .collect();
+    assert_eq!(heard, [("m.call.reject", &json!("last"))]);
+    healthy.stop_unharmed().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_can_replay_an_invite_or_touch_the_call_of_another() {
     let healthy = Healthy::start().await;

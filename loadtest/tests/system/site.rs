@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -61,25 +60,31 @@ const STALL_MS: u64 = 250;
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
-/// For tests that start something else than a [`Site`].
-pub(crate) async fn turn() -> MutexGuard<'static, ()> {
+/// What runs under every test.
+pub(crate) struct Site<H = Homeserver> {
+    pub(crate) homeserver: H,
+    /// Where the homeserver is.
+    pub(crate) url: String,
+    /// Most tests have one.
+    foci: Vec<Running>,
+    /// Who makes rooms and calls, and may send people away.
+    pub(crate) host: Device,
+    stall_ms: Arc<AtomicU64>,
+    _turn: Turn,
+}
+
+/// The right to run.
+pub(crate) type Turn = MutexGuard<'static, ()>;
+
+/// Waits until no other test runs.
+pub(crate) async fn turn() -> Turn {
     ONE_AT_A_TIME.lock().await
 }
 
-/// What runs under every test.
-pub(crate) struct Site {
-    pub(crate) homeserver: Homeserver,
-    /// Most tests have one.
-    foci: Vec<Running>,
-    host: Device,
-    stall_ms: Arc<AtomicU64>,
-    _turn: MutexGuard<'static, ()>,
-}
-
-/// A focus and where it keeps what it must not forget.
+/// A focus and what it was started with.
 struct Running {
+    config: Config,
     focus: Focus,
-    store: PathBuf,
 }
 
 /// A call in a room that all foci have joined.
@@ -104,18 +109,73 @@ impl Site {
         });
         let homeserver = homeserver.await.unwrap();
         let url = homeserver.url();
-        let mut running = Vec::new();
+        let mut configs = Vec::new();
         for number in 0..foci {
-            running.push(Running::start(&url, number, shards, listen).await);
+            let mut config = config(&url, shards, vec![listen.parse().unwrap()]);
+            if number > 0 {
+                config.matrix.user = format!("focus{number}");
+            }
+            // Registers the account.
+            Device::login(&url, &config.matrix.user, PASSWORD)
+                .await
+                .unwrap();
+            configs.push(config);
         }
-        let host = Device::login(&url, "host", PASSWORD).await.unwrap();
+        Site::around(homeserver, &url, configs, turn).await
+    }
+
+    /// Everybody leaves, and everything stops.
+    pub(crate) async fn stop(self, participants: Vec<Participant>) {
+        self.leave(participants).await.shutdown().await;
+    }
+}
+
+impl<H> Site<H> {
+    /// Foci beside a homeserver that runs.
+    pub(crate) async fn around(
+        homeserver: H,
+        url: &str,
+        configs: Vec<Config>,
+        turn: Turn,
+    ) -> Site<H> {
+        let mut foci = Vec::new();
+        for config in configs {
+            foci.push(Running::start(config).await);
+        }
+        let host = Device::login(url, "host", PASSWORD).await.unwrap();
         Site {
             homeserver,
-            foci: running,
+            url: url.to_owned(),
+            foci,
             host,
             stall_ms: watch_for_stalls(),
             _turn: turn,
         }
+    }
+
+    /// Stops the first focus and starts it again on the same store; the host may do something meanwhile.
+    pub(crate) async fn restart(mut self, meanwhile: impl AsyncFnOnce(&Device)) -> Site<H> {
+        let Running { config, focus } = self.foci.remove(0);
+        focus.shutdown().await;
+        meanwhile(&self.host).await;
+        self.foci.insert(0, Running::start(config).await);
+        self
+    }
+
+    /// Stops the last focus in good order.
+    pub(crate) async fn stop_last_focus(&mut self) {
+        self.foci.pop().unwrap().stop().await;
+    }
+
+    /// Everybody leaves, and the foci stop; gives the homeserver.
+    pub(crate) async fn leave(self, participants: Vec<Participant>) -> H {
+        for participant in participants {
+            participant.leave().await;
+        }
+        for running in self.foci {
+            running.stop().await;
+        }
+        self.homeserver
     }
 
     /// Makes a room with a call, and waits until all foci are in it.
@@ -149,10 +209,9 @@ impl Site {
         user: &str,
         wanted: Size,
     ) -> Participant {
-        let url = self.homeserver.url();
         let config = JoinConfig {
             wanted: Some(wanted),
-            ..JoinConfig::new(&url, user, PASSWORD, self.foci[focus].address())
+            ..JoinConfig::new(&self.url, user, PASSWORD, self.foci[focus].address())
         };
         let config = config.in_call(&call.room_id, &call.conf_id);
         Participant::join(config).await.unwrap()
@@ -162,19 +221,9 @@ impl Site {
         self.foci[0].address()
     }
 
-    /// Stops the last focus in good order.
-    pub(crate) async fn stop_last_focus(&mut self) {
-        self.foci.pop().unwrap().stop().await;
-    }
-
-    /// Status and body of a path of the focus's HTTP side.
-    pub(crate) async fn get(&self, path: &str) -> (u16, String) {
-        self.foci[0].get(path).await
-    }
-
     /// HTTP status of `/health/ready`.
     pub(crate) async fn ready(&self) -> u16 {
-        self.foci[0].get("/health/ready").await.0
+        self.get("/health/ready").await.0
     }
 
     /// All metrics as they are now. They are exported once a second.
@@ -196,7 +245,7 @@ impl Site {
 
     /// What a scrape gets.
     pub(crate) async fn metrics_text(&self) -> String {
-        let (status, text) = self.foci[0].get("/metrics").await;
+        let (status, text) = self.get("/metrics").await;
         assert_eq!(status, 200);
         text
     }
@@ -278,32 +327,16 @@ impl Site {
         }
     }
 
-    /// Everybody leaves, and everything stops.
-    pub(crate) async fn stop(self, participants: Vec<Participant>) {
-        for participant in participants {
-            participant.leave().await;
-        }
-        for running in self.foci {
-            running.stop().await;
-        }
-        self.homeserver.shutdown().await;
+    /// Status and body of a path of the first focus's HTTP side.
+    pub(crate) async fn get(&self, path: &str) -> (u16, String) {
+        self.foci[0].get(path).await
     }
 }
 
 impl Running {
-    /// The user is called after the number, but for the first.
-    async fn start(homeserver: &str, number: usize, shards: usize, listen: &str) -> Running {
-        let user = match number {
-            0 => "focus".to_owned(),
-            _ => format!("focus{number}"),
-        };
-        // Registers the account.
-        Device::login(homeserver, &user, PASSWORD).await.unwrap();
-        let store = std::env::temp_dir().join(format!("weir-test-{}", weir_client::random_id(8)));
-        let listen = vec![listen.parse().unwrap()];
-        let config = config(homeserver, &user, store.clone(), shards, listen);
-        let focus = Focus::start(config).await.unwrap();
-        Running { focus, store }
+    async fn start(config: Config) -> Running {
+        let focus = Focus::start(config.clone()).await.unwrap();
+        Running { config, focus }
     }
 
     fn address(&self) -> FocusAddress {
@@ -317,7 +350,7 @@ impl Running {
     async fn stop(self) {
         self.focus.shutdown().await;
         // It lies in the folder for temporary files: if it cannot be removed, the system will.
-        let _ = std::fs::remove_dir_all(&self.store);
+        let _ = std::fs::remove_dir_all(&self.config.matrix.store);
     }
 
     async fn get(&self, path: &str) -> (u16, String) {
@@ -416,17 +449,13 @@ fn watch_for_stalls() -> Arc<AtomicU64> {
     longest
 }
 
-fn config(
-    homeserver: &str,
-    user: &str,
-    store: PathBuf,
-    shards: usize,
-    listen: Vec<SocketAddr>,
-) -> Config {
+/// An ordinary account's, with a store of its own.
+pub(crate) fn config(homeserver: &str, shards: usize, listen: Vec<SocketAddr>) -> Config {
+    let store = std::env::temp_dir().join(format!("weir-test-{}", weir_client::random_id(8)));
     Config {
         matrix: Matrix {
             homeserver: homeserver.into(),
-            user: user.into(),
+            user: "focus".into(),
             password: Some(Secret::new(PASSWORD)),
             access_token: None,
             device_id: None,
@@ -449,6 +478,7 @@ fn config(
         },
         blip: Blip::default(),
         audio: Audio::default(),
+        appservice: None,
         limits: Limits::default(),
     }
 }

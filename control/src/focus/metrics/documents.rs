@@ -39,6 +39,11 @@ const SECTIONS: &[(&str, &str, &str)] = &[
         "Shards: threads and rings",
         "Label `shard` is the number of the shard. How busy its thread is, and its exchange with the kernel and with control.",
     ),
+    (
+        "weir_appservice_",
+        "Application service",
+        "All zero unless the focus is one.",
+    ),
     ("weir_export_", "The exporter itself", ""),
     ("weir_build_", "Build", ""),
     ("weir_thread_", "Threads", ""),

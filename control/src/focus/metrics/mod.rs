@@ -32,15 +32,20 @@ pub(super) use control::{ControlCounters, HandshakeResult, SendResult};
 use process::Process;
 use text::Text;
 
-/// What the driver counts with.
+use crate::appservice::counters::AppserviceCounters;
+
+/// What the driver counts with, and beside it what is counted of the application service.
 #[derive(Clone, Default)]
-pub(super) struct Metrics(Arc<ControlCounters>);
+pub(super) struct Metrics {
+    control: Arc<ControlCounters>,
+    pub(super) appservice: Arc<AppserviceCounters>,
+}
 
 impl Deref for Metrics {
     type Target = ControlCounters;
 
     fn deref(&self) -> &ControlCounters {
-        &self.0
+        &self.control
     }
 }
 
@@ -134,6 +139,7 @@ impl Exporter {
     fn gather(&self, process: &Process, numbers: &ExportNumbers) -> Text {
         let mut text = Text::default();
         self.0.control.export(&mut text);
+        self.0.control.appservice.export(&mut text);
         for (index, (shard, ring)) in self.0.shards.iter().enumerate() {
             text.label("shard", index);
             shard.export(&mut text);
