@@ -70,7 +70,12 @@ pub struct ChooseArguments {
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub runs: usize,
     /// What is logged to standard error, as in RUST_LOG
-    #[arg(long, value_name = "FILTER", env = "WEIR_LOG", default_value = "error")]
+    #[arg(
+        long,
+        value_name = "FILTER",
+        env = "WEIR_LOG",
+        default_value = "error,matrix_sdk::http_client=off"
+    )]
     pub log: String,
 }
 

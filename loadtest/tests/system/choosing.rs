@@ -18,11 +18,12 @@ async fn the_nearest_focus_is_chosen_by_each_measurement_alone() {
     let _turn = site::turn().await;
     let options = Options {
         round_trips_ms: vec![150, 40, 5],
-        runs: 2,
+        runs: 3,
     };
     let outcome = choosing::run(&options, &quiet).await.unwrap();
-    assert!(outcome.is_right(), "{}", outcome.render());
     for row in &outcome.rows {
+        // A machine that is busy with something else may hold an answer up for longer than the ways differ: once, not twice.
+        assert!(row.chosen[2] >= 2, "{}", outcome.render());
         let times = || row.medians_ms.iter().copied().map(Option::unwrap);
         for (measured, there_and_back) in times().zip([150.0, 40.0, 5.0]) {
             assert!(measured >= there_and_back, "{}", outcome.render());
