@@ -322,3 +322,59 @@ fn hostile_contents_are_bounded() {
     assert_eq!(authoriser.calls.len(), 256);
     assert!(authoriser.may("@alice:example.org", "999"));
 }
+
+fn focus(name: &str) -> ParticipantId {
+    ParticipantId::new(format!("@{name}:example.net"), "FOCUS")
+}
+
+#[test]
+fn the_roster_names_devices_and_foci_that_are_not_over() {
+    let mut authoriser = membership();
+    let active = |name: &str| json!([{"user_id": focus(name).user_id, "device_id": "FOCUS"}]);
+    let phone = json!({"device_id": "PHONE", "m.foci.active": active("near"),
+                       "expires_ts": at(60).as_millis() as u64});
+    let laptop = json!({"device_id": "LAPTOP", "org.matrix.msc3898.foci.active": active("far")});
+    list(
+        &mut authoriser,
+        &json!([phone, laptop, {"device_id": "TABLET"}]),
+        NOON,
+    );
+    assert_eq!(authoriser.poll_changed().as_deref(), Some(CONF));
+    let alice = |device: &str| ParticipantId::new("@alice:example.org", device);
+    let roster = authoriser.roster(CONF, at(1));
+    assert_eq!(roster.foci, [focus("far"), focus("near")].into());
+    let members = roster.members.expect("the rooms say who is there");
+    assert_eq!(members[&alice("PHONE")], [focus("near")]);
+    assert_eq!(members[&alice("TABLET")], []);
+    assert!(authoriser.may_trunk(&focus("near"), CONF, at(1)));
+    assert!(
+        !authoriser.may_trunk(&focus("near"), CONF, at(61)),
+        "its time is over"
+    );
+    assert!(!authoriser.may_trunk(&focus("third"), CONF, at(1)));
+    assert!(!authoriser.may_trunk(&focus("near"), "another call", at(1)));
+
+    // A device that takes itself out may be about to come back.
+    list(&mut authoriser, &json!([]), at(2));
+    assert_eq!(authoriser.roster(CONF, at(3)).foci.len(), 2);
+    authoriser.handle_timeout(at(2) + GRACE);
+    assert_eq!(authoriser.roster(CONF, at(5)).foci.len(), 0);
+    assert_eq!(authoriser.poll_changed().as_deref(), Some(CONF));
+
+    // What somebody says who is not in the room counts for nothing.
+    list(&mut authoriser, &json!([laptop]), at(6));
+    authoriser.handle_left(ROOM, "@alice:example.org");
+    assert_eq!(authoriser.roster(CONF, at(7)).foci.len(), 0);
+}
+
+#[test]
+fn where_rooms_are_not_known_other_foci_are_believed_and_allowed_like_users() {
+    let authoriser = Authoriser::new(
+        Policy::Homeservers(vec!["example.net".to_owned()]),
+        "@focus:example.org",
+    );
+    assert_eq!(authoriser.roster(CONF, NOON).members, None);
+    assert!(authoriser.may_trunk(&focus("near"), CONF, NOON));
+    let stranger = ParticipantId::new("@focus:example.com", "FOCUS");
+    assert!(!authoriser.may_trunk(&stranger, CONF, NOON));
+}
