@@ -415,11 +415,8 @@ impl Conference {
             let error = "this focus does not connect to others";
             return Err((Refusal::UnknownMessage, "M_UNRECOGNIZED", error));
         }
-        if !self
-            .legs
-            .get(participant)
-            .is_some_and(|leg| leg.conf_id() == connect.conf_id)
-        {
+        let leg = self.legs.get(participant);
+        if leg.is_none_or(|leg| leg.conf_id() != connect.conf_id) {
             let error = "not the conference of this call";
             return Err((Refusal::OtherConference, "M_FORBIDDEN", error));
         }

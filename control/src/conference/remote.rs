@@ -269,7 +269,7 @@ fn bounded(stream: &metadata::Stream) -> metadata::Stream {
     metadata::Stream {
         tracks: tracks
             .take(limits::TRACKS_PER_STREAM_MAX)
-            .map(|(id, track)| (id.clone(), track.clone()))
+            .map(|(id, track)| (id.clone(), *track))
             .collect(),
         ..stream.clone()
     }

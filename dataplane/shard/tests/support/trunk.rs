@@ -147,7 +147,7 @@ impl Foci {
                 let late = at - (when - self.near.start);
                 for after in ways {
                     self.far
-                        .from_outside(after.saturating_sub(late), self.near_at, bytes.clone());
+                        .arrive_from_outside(after.saturating_sub(late), self.near_at, bytes.clone());
                 }
             }
         }
@@ -159,7 +159,7 @@ impl Foci {
                     .carry(&self.link, bytes.len(), &mut self.rng, when);
                 for after in ways {
                     self.near
-                        .from_outside(after, self.far_seen_at, bytes.clone());
+                        .arrive_from_outside(after, self.far_seen_at, bytes.clone());
                 }
             }
         }

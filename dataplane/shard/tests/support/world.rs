@@ -459,7 +459,7 @@ impl World {
     }
 
     /// Lets a datagram of nobody in this world arrive at the shard.
-    pub fn from_outside(&mut self, after: Duration, from: SocketAddr, bytes: Vec<u8>) {
+    pub fn arrive_from_outside(&mut self, after: Duration, from: SocketAddr, bytes: Vec<u8>) {
         self.schedule(after, InFlight::ToShard(from, bytes));
     }
 
