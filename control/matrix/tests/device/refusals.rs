@@ -5,9 +5,11 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
 };
-use weir_matrix::{Config, ConnectError, InvitePolicy, Login, Protection, SendError, connect};
+use weir_matrix::{
+    Appservice, Config, ConnectError, InvitePolicy, Login, Protection, SendError, connect,
+};
 
-use crate::support::{Connected, Folder, User, embedded};
+use crate::support::{Connected, Folder, User, embedded, real};
 
 async fn refusal(config: Config) -> ConnectError {
     match connect(config).await {
@@ -65,6 +67,23 @@ async fn a_wrong_token_and_a_token_of_another_device_are_the_operators() {
         "{error}"
     );
     drop(other_store);
+}
+
+#[tokio::test]
+async fn an_application_service_that_the_homeserver_does_not_know_is_the_operators() {
+    let Some(url) = real() else { return };
+    let store = Folder::new();
+    let ann = User::register(&url, "ann").await;
+    let mut config = ann.config(&store);
+    config.login = Login::Appservice(Appservice {
+        id: "weir".into(),
+        token: "secret-nonsense".into(),
+    });
+    let error = refusal(config).await;
+    assert!(
+        matches!(error, ConnectError::BadAppservice { .. }),
+        "{error}"
+    );
 }
 
 #[tokio::test]
