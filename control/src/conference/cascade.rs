@@ -451,6 +451,12 @@ impl Conference {
         self.legs.iter().filter(|(_, leg)| leg.trunk.is_none())
     }
 
+    /// Those who publish here. Who is here for another reason (to measure the way, or to watch) may publish elsewhere.
+    pub(super) fn publishers(&self) -> impl Iterator<Item = &ParticipantId> {
+        let publishes = |(_, leg): &(_, &Leg)| leg.streams().tracks().next().is_some();
+        self.participants().filter(publishes).map(|(id, _)| id)
+    }
+
     /// Whether somebody is here who is in the call. Those who hold a slot may yet choose another focus.
     fn is_inhabited(&self) -> bool {
         self.participants().any(|(_, leg)| !leg.is_slot())

@@ -53,8 +53,6 @@ impl Conference {
         self.legs.insert(participant.clone(), leg);
         // Its channel is not open yet: there is nowhere to say what is wrong.
         self.refresh_streams(&participant, None, shared);
-        // Who is here itself is not announced by others.
-        self.refresh_trunks(shared);
         if let Some(leg) = self.legs.get(&participant) {
             let metadata = self.board.snapshot_for(Viewer {
                 leg: &participant,
@@ -117,8 +115,13 @@ impl Conference {
                 shared,
             );
         }
+        let is_participant = leg.trunk.is_none();
         if changed {
             self.rebuild_board();
+        }
+        if changed && is_participant {
+            // Who publishes here is not announced by others.
+            self.refresh_trunks(shared);
         }
     }
 
@@ -129,7 +132,7 @@ impl Conference {
         shared: &mut Shared,
     ) -> Option<Changes> {
         let here: BTreeSet<ParticipantId> = match self.legs.get(participant)?.trunk {
-            Some(_) => self.participants().map(|(id, _)| id.clone()).collect(),
+            Some(_) => self.publishers().cloned().collect(),
             None => BTreeSet::new(),
         };
         let (board, cascade) = (&self.board, &self.cascade);

@@ -10,11 +10,12 @@ use serde_json::json;
 use weir_shard::Size;
 use weir_signal::{
     channel::{self, ConnectToFocus, FromClient, TrackRequest},
+    metadata::StreamMetadata,
     sdp::{Fingerprint, IceCredentials, LocalParameters, Session},
 };
 
 use super::{
-    client::{Client, name},
+    client::{Client, Media, name},
     foci::{CONF, Foci, id},
 };
 use crate::conference::{Happened, ParticipantId, Refusal, TransportInput, TrunkEvent, limits};
@@ -442,6 +443,36 @@ fn who_moves_to_another_focus_is_announced_by_that_one_only() {
     foci.pass(5 * SECOND);
     foci.assert_everyone_gets_everyone();
     foci.assert_no_loop();
+}
+
+#[test]
+fn who_only_holds_a_slot_here_is_still_announced_by_the_focus_where_it_publishes() {
+    let mut foci = two_foci();
+    let mut carol = Client::new("carol", CONF);
+    carol
+        .sections
+        .retain(|section| section.media == Media::Data);
+    carol.metadata = StreamMetadata::default();
+    carol.wants = None;
+    let slot = foci.worlds[0].invite(carol);
+    foci.worlds[0].open(slot);
+    foci.pass(SECOND);
+    let alice = &foci.worlds[0].clients[0];
+    assert!(
+        alice.feed("carol-stream").is_some(),
+        "she publishes at the other focus"
+    );
+    // A slot is no reason for a trunk.
+    let mut foci = Foci::new(2, 3);
+    foci.join(1, "bob");
+    let mut carol = Client::new("carol", CONF);
+    carol
+        .sections
+        .retain(|section| section.media == Media::Data);
+    carol.metadata = StreamMetadata::default();
+    foci.join_as(0, carol);
+    foci.pass(2 * SECOND);
+    assert_eq!(foci.worlds[0].focus.trunk_count(), 0);
 }
 
 /// Joins, leaves and cuts at random; after each pause everything is as it should be.

@@ -146,8 +146,11 @@ impl Foci {
                     .carry(&self.link, bytes.len(), &mut self.rng, when);
                 let late = at - (when - self.near.start);
                 for after in ways {
-                    self.far
-                        .arrive_from_outside(after.saturating_sub(late), self.near_at, bytes.clone());
+                    self.far.arrive_from_outside(
+                        after.saturating_sub(late),
+                        self.near_at,
+                        bytes.clone(),
+                    );
                 }
             }
         }
