@@ -305,9 +305,12 @@ impl Conferences {
         );
         let target = focus.server_name();
         if !per_conference
-            || !self
-                .trunk_rates
-                .take(target, limits::TRUNK_CALLS_PER_SECOND, now)
+            || !self.trunk_rates.take_of(
+                target,
+                limits::TRUNK_CALLS_PER_SECOND,
+                limits::TRUNK_CALLS_BURST,
+                now,
+            )
         {
             return Err(Refusal::TooManyTrunkCalls);
         }
@@ -385,6 +388,9 @@ impl Conferences {
             return;
         };
         leg.handle_answered();
+        // Who answers may be called as often as there is reason to.
+        self.trunk_rates
+            .give_of(focus.server_name(), limits::TRUNK_CALLS_BURST);
         let ice = mapping::ice_credentials(leg.session.local_ice(), &remote.ice);
         let (id, shard) = (leg.transport(), leg.shard());
         let remotes = remote.candidates.iter();

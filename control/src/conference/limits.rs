@@ -95,11 +95,12 @@ pub const OFFER_ATTEMPTS_MAX: u32 = 3;
 /// count.
 pub const FOCI_PER_CONFERENCE_MAX: usize = 32;
 
-/// Calls to other foci for one conference, and to one homeserver: per second in the long run. Whoever is named as a focus and is
-/// none gets six messages a minute, whatever members write into their events.
+/// Calls to other foci for one conference, and such calls to one homeserver that are not answered: per second in the long run. Whoever
+/// is named as a focus and is none gets six messages a minute, whatever members write into their events.
 pub const TRUNK_CALLS_PER_SECOND: f64 = 0.1;
 
-/// And in one burst, for one conference: all its foci at once, when it begins.
+/// And in one burst: all foci of a conference when it begins; all conferences with one other focus when this one has been restarted,
+/// so many at a time as have not been answered yet.
 pub const TRUNK_CALLS_BURST: f64 = 16.0;
 
 /// The focus with the higher (user, device) waits for the other one's call this long before it calls itself.

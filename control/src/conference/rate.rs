@@ -31,6 +31,11 @@ impl Bucket {
         }
         taken
     }
+
+    /// Puts a token back: the act turned out to be none of those that are counted.
+    fn give(&mut self, burst: f64) {
+        self.tokens = (self.tokens + 1.0).min(burst);
+    }
 }
 
 /// One bucket for each name; bounded.
@@ -44,6 +49,17 @@ impl Rates {
     pub(super) fn take(&mut self, name: &str, per_second: f64, now: Instant) -> bool {
         // A rate below one a burst's length would otherwise never let anything through.
         let burst = (per_second * limits::INVITE_BURST_SECONDS).max(1.0);
+        self.take_of(name, per_second, burst, now)
+    }
+
+    /// The same with a burst of its own.
+    pub(super) fn take_of(
+        &mut self,
+        name: &str,
+        per_second: f64,
+        burst: f64,
+        now: Instant,
+    ) -> bool {
         if let Some(bucket) = self.buckets.get_mut(name) {
             return bucket.take(per_second, burst, now);
         }
@@ -54,6 +70,13 @@ impl Rates {
         let taken = bucket.take(per_second, burst, now);
         self.buckets.insert(name.to_owned(), bucket);
         taken
+    }
+
+    /// Puts a token of `name` back.
+    pub(super) fn give_of(&mut self, name: &str, burst: f64) {
+        if let Some(bucket) = self.buckets.get_mut(name) {
+            bucket.give(burst);
+        }
     }
 
     fn forget_quietest(&mut self) {
@@ -73,6 +96,19 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    #[test]
+    fn what_is_put_back_can_be_taken_again_and_never_more_than_a_burst() {
+        let start = Instant::now();
+        let mut rates = Rates::default();
+        rates.give_of("a", 2.0);
+        let take = |rates: &mut Rates| rates.take_of("a", 0.1, 2.0, start);
+        assert_eq!([(); 3].map(|()| take(&mut rates)), [true, true, false]);
+        rates.give_of("a", 2.0);
+        assert_eq!([(); 2].map(|()| take(&mut rates)), [true, false]);
+        (0..5).for_each(|_| rates.give_of("a", 2.0));
+        assert_eq!([(); 3].map(|()| take(&mut rates)), [true, true, false]);
+    }
 
     #[test]
     fn a_burst_then_the_rate() {

@@ -204,7 +204,7 @@ mod tests {
                 let takes =
                     Duration::from_micros(packet.len() as u64 * 8 * 1_000_000 / bits_per_second);
                 free_at = free_at.max(now) + takes;
-                if lost_one_in == 0 || index % lost_one_in != 0 {
+                if lost_one_in == 0 || !index.is_multiple_of(lost_one_in) {
                     on_the_way.push((free_at + round_trip / 2, index));
                 }
             }
