@@ -129,7 +129,8 @@ async fn london_gathers_at_its_own_focus_when_a_second_one_joins_from_there() {
     let bob = cities.new_yorker("bob").await;
     let carol = cities.new_yorker("carol").await;
     let url = cities.world.homeserver.url();
-    let onlooker = Device::login(&url, "host", PASSWORD).await.unwrap();
+    let onlooker = Device::login(&url, "onlooker", PASSWORD).await.unwrap();
+    onlooker.join_room(&cities.world.room_id).await.unwrap();
 
     // Alice is the first from London: all others are in New York, and so she goes there.
     let alice = cities.londoner("alice").await;
