@@ -52,7 +52,9 @@ pub(super) struct Viewer<'a> {
 
 impl Viewer<'_> {
     fn sees(self, leg: &ParticipantId, owner: Option<&ParticipantId>) -> bool {
-        leg != self.leg && (!self.is_trunk || owner == Some(leg))
+        // Nobody is shown to itself, also not as another focus announces it.
+        let is_own = leg == self.leg || owner == Some(self.leg);
+        !is_own && (!self.is_trunk || owner == Some(leg))
     }
 }
 

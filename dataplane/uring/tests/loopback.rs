@@ -276,7 +276,12 @@ fn the_thread_is_named_and_pinned() {
     );
     assert_eq!(allowed_cores(&format!("{task}/status")), core.to_string());
     drop(shard);
-    assert!(!std::path::Path::new(&task).exists());
+    // Whoever has joined a thread may be ahead of the kernel's clearing up.
+    let start = Instant::now();
+    while std::path::Path::new(&task).exists() {
+        assert!(start.elapsed() < Duration::from_secs(5), "the thread stays");
+        std::thread::yield_now();
+    }
 }
 
 fn allowed_cores(path: &str) -> String {

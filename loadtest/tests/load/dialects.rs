@@ -96,7 +96,7 @@ async fn story() {
     late[0].set_muted(Kind::Audio, false);
     until_speaker(&all, &late[0]).await;
 
-    // What cannot be done is said in its own words, and to nobody else.
+    // What may not be done (it is about another conference) is said in its own words, and to nobody else.
     early.send_text(
         r#"{"op":"connect","focus":{"user_id":"@other:localhost","device_id":"D"},"room_id":"!r:localhost","conf_id":"c"}"#,
     );
@@ -105,7 +105,7 @@ async fn story() {
     })
     .await;
     let told: Value = serde_json::from_str(&early.report().errors[0]).expect("JSON");
-    assert_eq!(told["errcode"], "M_UNRECOGNIZED");
+    assert_eq!(told["errcode"], "M_FORBIDDEN");
     assert_eq!(told["in_reply_to"]["op"], "connect");
 
     // Both sides say that they live; a late one is asked again only if it has answered.
