@@ -1,6 +1,6 @@
 //! Foci at several distances, and those who choose between them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -151,14 +151,16 @@ async fn london_gathers_at_its_own_focus_when_a_second_one_joins_from_there() {
         (listed["@alice:localhost"] == (list(&[london]), list(&[]))).then_some(())
     })
     .await;
-    for (one, other) in [(&alice, "@dave:localhost"), (&dave, "@alice:localhost")] {
-        until(&format!("a stream of {other}"), || {
-            let live = one
-                .report()
-                .streams
-                .into_iter()
-                .filter(|stream| stream.live);
-            live.map(|stream| stream.user_id).eq([other.to_owned()])
+    // They hear each other at their own focus, and New York over the trunk between the two.
+    for (one, others) in [
+        (&alice, ["bob", "carol", "dave"]),
+        (&dave, ["alice", "bob", "carol"]),
+    ] {
+        let expected: BTreeSet<String> = others.map(|user| format!("@{user}:localhost")).into();
+        until(&format!("streams of {others:?}"), || {
+            let streams = one.report().streams.into_iter();
+            let live = streams.filter(|stream| stream.live);
+            live.map(|stream| stream.user_id).collect::<BTreeSet<_>>() == expected
         })
         .await;
     }
