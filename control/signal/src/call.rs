@@ -38,14 +38,30 @@ impl Envelope {
 
     /// The envelope of everything that the focus, as device `own_device_id`, says in the leg that `self` belongs to.
     pub fn reply_from(&self, own_device_id: &str) -> Envelope {
+        Envelope::of_focus(
+            &self.call_id,
+            &self.conf_id,
+            own_device_id,
+            &self.sender_session_id,
+        )
+    }
+
+    /// The envelope of everything that the focus, as device `own_device_id`, says to a session in a leg of its own or another's
+    /// making.
+    pub fn of_focus(
+        call_id: &str,
+        conf_id: &str,
+        own_device_id: &str,
+        dest_session_id: &str,
+    ) -> Envelope {
         Envelope {
-            call_id: self.call_id.clone(),
-            conf_id: self.conf_id.clone(),
+            call_id: call_id.to_owned(),
+            conf_id: conf_id.to_owned(),
             // A client drops what has its own party id, which is its device id; two users' devices may have the same id.
             party_id: Some(format!("{FOCUS_SESSION_ID}-{own_device_id}")),
             device_id: own_device_id.to_owned(),
             sender_session_id: FOCUS_SESSION_ID.to_owned(),
-            dest_session_id: self.sender_session_id.clone(),
+            dest_session_id: dest_session_id.to_owned(),
             seq: None,
         }
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use weir_shard::Command;
 use weir_signal::{
     call::{Body, Envelope, Invite, Message},
-    sdp::{LocalParameters, SdpError, Session},
+    sdp::{SdpError, Session},
 };
 
 use super::{
@@ -122,15 +122,7 @@ impl Conferences {
 
         let shard = self.place(&envelope.conf_id);
         let transport = self.shared.transport_id();
-        let settings = &self.shared.settings;
-        let fingerprint = settings.fingerprint.clone();
-        let addresses = settings.shards[shard].clone();
-        let local = LocalParameters {
-            session_id: self.shared.session_id(),
-            ice: self.shared.ice_credentials(transport),
-            fingerprint: fingerprint.into(),
-            addresses,
-        };
+        let local = self.shared.local_parameters(transport, shard);
         let mut session = if invite.trunk {
             Session::called_by_focus(local)
         } else {

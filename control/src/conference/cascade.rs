@@ -20,7 +20,7 @@ use weir_shard::Command;
 use weir_signal::{
     call::{Answer, Body, Envelope, FOCUS_SESSION_ID, Invite},
     channel::ConnectToFocus,
-    sdp::{LocalParameters, Session},
+    sdp::Session,
 };
 
 use super::{
@@ -324,16 +324,16 @@ impl Conferences {
         };
         let shared = &mut self.shared;
         let transport = shared.transport_id();
-        let mut session = Session::calling(LocalParameters {
-            session_id: shared.session_id(),
-            ice: shared.ice_credentials(transport),
-            fingerprint: shared.settings.fingerprint.clone().into(),
-            addresses: shared.settings.shards[conference.shard].clone(),
-        });
+        let mut session = Session::calling(shared.local_parameters(transport, conference.shard));
         let Some(sdp) = session.create_offer() else {
             return;
         };
-        let envelope = own_envelope(conf_id, shared);
+        let envelope = Envelope::of_focus(
+            &shared.call_id(),
+            conf_id,
+            &shared.settings.focus.device_id,
+            FOCUS_SESSION_ID,
+        );
         let mut leg = Leg::new(
             NewLeg {
                 participant: focus.clone(),
@@ -457,12 +457,6 @@ impl Conference {
         self.legs.iter().filter(|(_, leg)| leg.trunk.is_none())
     }
 
-    /// Those who publish here. Who is here for another reason (to measure the way, or to watch) may publish elsewhere.
-    pub(super) fn publishers(&self) -> impl Iterator<Item = &ParticipantId> {
-        let publishes = |(_, leg): &(_, &Leg)| leg.streams().tracks().next().is_some();
-        self.participants().filter(publishes).map(|(id, _)| id)
-    }
-
     /// Whether somebody is here who is in the call. Those who hold a slot may yet choose another focus.
     fn is_inhabited(&self) -> bool {
         self.participants().any(|(_, leg)| !leg.is_slot())
@@ -520,22 +514,5 @@ impl Conference {
                 trunk.handle_demand_changed();
             }
         }
-    }
-}
-
-/// The envelope of a call that this focus makes.
-fn own_envelope(conf_id: &str, shared: &mut Shared) -> Envelope {
-    let call_id = shared.call_id();
-    Envelope {
-        sender_session_id: FOCUS_SESSION_ID.to_owned(),
-        dest_session_id: FOCUS_SESSION_ID.to_owned(),
-        call_id,
-        conf_id: conf_id.to_owned(),
-        party_id: Some(format!(
-            "{FOCUS_SESSION_ID}-{}",
-            shared.settings.focus.device_id
-        )),
-        device_id: shared.settings.focus.device_id.clone(),
-        seq: None,
     }
 }

@@ -1,9 +1,6 @@
 //! One conference: its legs and its notice board.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Instant,
-};
+use std::{collections::BTreeMap, time::Instant};
 
 use weir_shard::{ConferenceId, Speakers};
 use weir_signal::{
@@ -13,7 +10,7 @@ use weir_signal::{
 
 use super::{
     HangupReason, ParticipantId, Refusal,
-    board::{Board, Viewer},
+    board::Board,
     cascade::Cascade,
     leg::Leg,
     shared::Shared,
@@ -54,10 +51,7 @@ impl Conference {
         // Its channel is not open yet: there is nowhere to say what is wrong.
         self.refresh_streams(&participant, None, shared);
         if let Some(leg) = self.legs.get(&participant) {
-            let metadata = self.board.snapshot_for(Viewer {
-                leg: &participant,
-                is_trunk: leg.trunk.is_some(),
-            });
+            let metadata = self.board.snapshot_for(leg.viewer());
             leg.send_call(
                 Body::Answer(Answer {
                     sdp: answer,
@@ -131,10 +125,6 @@ impl Conference {
         participant: &ParticipantId,
         shared: &mut Shared,
     ) -> Option<Changes> {
-        let here: BTreeSet<ParticipantId> = match self.legs.get(participant)?.trunk {
-            Some(_) => self.publishers().cloned().collect(),
-            None => BTreeSet::new(),
-        };
         let (board, cascade) = (&self.board, &self.cascade);
         let leg = self.legs.get_mut(participant)?;
         let published = leg.session.published();
@@ -148,9 +138,7 @@ impl Conference {
             Some(trunk) => {
                 let elsewhere = board.owners_elsewhere(participant);
                 let admits = |owner: &ParticipantId| {
-                    !here.contains(owner)
-                        && !elsewhere.contains(owner)
-                        && cascade.vouches(owner, participant)
+                    !elsewhere.contains(owner) && cascade.vouches(owner, participant)
                 };
                 trunk.handle_demand_changed();
                 trunk
@@ -172,34 +160,22 @@ impl Conference {
         shared: &mut Shared,
         now: Instant,
     ) {
-        let Self {
-            legs,
-            board,
-            changed,
-            ..
-        } = self;
-        if *changed {
+        if self.changed {
             self.settle_all(shared, now);
             return;
         }
-        if let Some(leg) = legs.get_mut(participant) {
-            leg.settle(board, shared, now);
+        if let Some(leg) = self.legs.get_mut(participant) {
+            leg.settle(&self.board, shared, now);
         }
         self.ask_trunks(shared, now);
     }
 
     /// Does what follows from a change for everybody, if there was one.
     pub(super) fn settle_all(&mut self, shared: &mut Shared, now: Instant) {
-        let Self {
-            legs,
-            board,
-            changed,
-            ..
-        } = self;
-        if std::mem::take(changed) {
-            for leg in legs.values_mut() {
+        if std::mem::take(&mut self.changed) {
+            for leg in self.legs.values_mut() {
                 leg.handle_board_changed();
-                leg.settle(board, shared, now);
+                leg.settle(&self.board, shared, now);
             }
         }
         self.ask_trunks(shared, now);

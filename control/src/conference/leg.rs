@@ -143,7 +143,7 @@ impl Leg {
     }
 
     /// What it may see of the others.
-    fn viewer(&self) -> Viewer<'_> {
+    pub(super) fn viewer(&self) -> Viewer<'_> {
         Viewer {
             leg: &self.participant,
             is_trunk: self.trunk.is_some(),
@@ -371,9 +371,12 @@ impl Leg {
 
     /// The transport has an address. Where this focus has made the checks, the handshake is its to begin.
     pub(super) fn handle_ice_connected(&mut self, shared: &mut Shared) {
-        let Some(trunk) = self.trunk.as_mut().filter(|trunk| trunk.begins_handshake()) else {
+        let Some(trunk) = self.trunk.as_mut() else {
             return;
         };
+        if !self.session.is_impolite() || trunk.phase != Phase::Connecting {
+            return;
+        }
         trunk.phase = Phase::Handshaking;
         if let Some(remote) = self.session.remote() {
             shared.push(Output::OpenTransport {

@@ -93,13 +93,27 @@ impl Shared {
         }
     }
 
+    /// What a session says about this end of a transport on a shard.
+    pub(super) fn local_parameters(
+        &mut self,
+        transport: TransportId,
+        shard: usize,
+    ) -> sdp::LocalParameters {
+        sdp::LocalParameters {
+            session_id: self.session_id(),
+            ice: self.ice_credentials(transport),
+            fingerprint: self.settings.fingerprint.clone().into(),
+            addresses: self.settings.shards[shard].clone(),
+        }
+    }
+
     /// For a call that this focus makes.
     pub(super) fn call_id(&mut self) -> String {
         self.characters(CALL_ID_CHARACTERS)
     }
 
     /// For the `o=` line: a number that fits the signed 64 bits of those who read it so.
-    pub(super) fn session_id(&mut self) -> u64 {
+    fn session_id(&mut self) -> u64 {
         self.rng.random::<u64>() >> 2
     }
 

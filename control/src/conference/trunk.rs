@@ -33,8 +33,6 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(super) struct Trunk {
     pub(super) phase: Phase,
-    /// Whether this focus has called.
-    calls: bool,
     pub(super) remote: RemoteStreams,
     /// What the other focus was last asked for, by its names.
     asked: BTreeMap<TrackName, Option<Size>>,
@@ -49,18 +47,12 @@ impl Trunk {
     pub(super) fn new(phase: Phase, now: Instant) -> Self {
         Self {
             phase,
-            calls: phase == Phase::Calling,
             remote: RemoteStreams::default(),
             asked: BTreeMap::new(),
             ask: None,
             ask_earliest: now,
             idle_since: None,
         }
-    }
-
-    /// Whether this focus has called and the handshake is due.
-    pub(super) fn begins_handshake(&self) -> bool {
-        self.calls && self.phase == Phase::Connecting
     }
 
     /// The channel is open: for the first time, or in place of another. Nothing has been asked over it.
