@@ -12,11 +12,10 @@ use std::{
 
 use tokio::{
     net::{TcpListener, TcpStream},
-    task::JoinHandle,
     time::sleep,
 };
 
-use crate::conference::Bucket;
+use crate::{conference::Bucket, listening::Listening};
 
 /// A burst of connections is so many seconds' worth: a call that everybody joins at the full hour.
 const BURST_SECONDS: f64 = 1.0;
@@ -24,40 +23,19 @@ const BURST_SECONDS: f64 = 1.0;
 /// After an error of accepting, such as no file descriptors: long enough not to spin, short enough that a client still waits.
 const ERROR_PAUSE: Duration = Duration::from_millis(100);
 
-/// A listening blip port. Dropping it leaves it listening; [`BlipPort::shutdown`] stops it.
-#[derive(Debug)]
-pub struct BlipPort {
+/// Listens on `address` (port 0: any). `per_second` connections are refused at once, at least 1; `refused` is called for each.
+///
+/// # Errors
+/// The error of binding, with nothing started.
+pub async fn start(
     address: SocketAddr,
-    task: JoinHandle<()>,
-}
-
-impl BlipPort {
-    /// Listens on `address` (port 0: any). `per_second` connections are refused at once, at least 1; `refused` is called for each.
-    ///
-    /// # Errors
-    /// The error of binding, with nothing started.
-    pub async fn start(
-        address: SocketAddr,
-        per_second: f64,
-        refused: impl Fn() + Send + 'static,
-    ) -> io::Result<Self> {
-        let listener = TcpListener::bind(address).await?;
-        let address = listener.local_addr()?;
-        let task = tokio::spawn(refuse_all(listener, per_second, refused));
-        Ok(Self { address, task })
-    }
-
-    /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Stops listening.
-    pub async fn shutdown(self) {
-        self.task.abort();
-        // The only error here is the cancellation that was just asked for.
-        let _ = self.task.await;
-    }
+    per_second: f64,
+    refused: impl Fn() + Send + 'static,
+) -> io::Result<Listening> {
+    Listening::start(address, |listener| {
+        refuse_all(listener, per_second, refused)
+    })
+    .await
 }
 
 async fn refuse_all(listener: TcpListener, per_second: f64, refused: impl Fn()) {
@@ -111,10 +89,10 @@ mod tests {
         read.expect_err("a reset, not an end").kind()
     }
 
-    async fn started(per_second: f64) -> (BlipPort, Arc<AtomicU64>) {
+    async fn started(per_second: f64) -> (Listening, Arc<AtomicU64>) {
         let refused = Arc::new(AtomicU64::new(0));
         let count = Arc::clone(&refused);
-        let port = BlipPort::start(ANY, per_second, move || {
+        let port = start(ANY, per_second, move || {
             count.fetch_add(1, Relaxed);
         });
         (port.await.expect("a port"), refused)

@@ -9,6 +9,7 @@ mod secret;
 use std::{
     fs,
     net::{IpAddr, SocketAddr},
+    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
 };
 
@@ -73,6 +74,16 @@ pub struct Matrix {
     /// Rooms that the focus joins by invitation, at most; 0 leaves invitations alone.
     #[serde(default = "default_rooms_max")]
     pub rooms_max: usize,
+}
+
+impl Matrix {
+    /// Makes the store's folder, for nobody but this user, if it is not there.
+    pub(crate) fn create_store(&self) -> std::io::Result<()> {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.store)
+    }
 }
 
 /// `[media]`: where media flows.

@@ -19,9 +19,8 @@ use axum::{
     routing::get,
 };
 use include_dir::{Dir, include_dir};
-use tokio::{net::TcpListener, task::JoinHandle};
 
-use crate::discovery::WellKnown;
+use crate::{discovery::WellKnown, listening::Listening};
 
 /// The page, as it was when the binary was built.
 static PAGE: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/web");
@@ -54,52 +53,29 @@ pub trait Metrics: FnOnce() -> String + Clone + Send + Sync + 'static {}
 
 impl<F: FnOnce() -> String + Clone + Send + Sync + 'static> Metrics for F {}
 
-/// A running listener. Dropping it leaves the listener running; [`Server::shutdown`] stops it.
-#[derive(Debug)]
-pub struct Server {
+/// Listens on `address` (port 0: any) and serves the focus's own paths.
+///
+/// # Errors
+/// The error of binding, with nothing started.
+pub async fn start(
     address: SocketAddr,
-    task: JoinHandle<()>,
+    serves_page: bool,
+    readiness: Readiness,
+    well_known: WellKnown,
+    metrics: impl Metrics,
+) -> std::io::Result<Listening> {
+    let router = router(serves_page, readiness, well_known, metrics);
+    serve(address, router).await
 }
 
-impl Server {
-    /// Listens on `address` (port 0: any) and serves until [`Server::shutdown`].
-    ///
-    /// # Errors
-    /// The error of binding, with nothing started.
-    pub async fn start(
-        address: SocketAddr,
-        serves_page: bool,
-        readiness: Readiness,
-        well_known: WellKnown,
-        metrics: impl Metrics,
-    ) -> std::io::Result<Self> {
-        let router = router(serves_page, readiness, well_known, metrics);
-        Self::serve(address, router).await
-    }
-
-    /// The same for other paths than the focus's own.
-    pub(crate) async fn serve(address: SocketAddr, router: Router) -> std::io::Result<Self> {
-        let listener = TcpListener::bind(address).await?;
-        let address = listener.local_addr()?;
-        let task = tokio::spawn(async move {
-            if let Err(error) = axum::serve(listener, router).await {
-                tracing::error!(%error, "the HTTP listener ended");
-            }
-        });
-        Ok(Self { address, task })
-    }
-
-    /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Stops listening and drops open connections.
-    pub async fn shutdown(self) {
-        self.task.abort();
-        // The only error here is the cancellation that was just asked for.
-        let _ = self.task.await;
-    }
+/// The same for other paths.
+pub(crate) async fn serve(address: SocketAddr, router: Router) -> std::io::Result<Listening> {
+    Listening::start(address, |listener| async move {
+        if let Err(error) = axum::serve(listener, router).await {
+            tracing::error!(%error, "the HTTP listener ended");
+        }
+    })
+    .await
 }
 
 fn router(

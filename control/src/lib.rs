@@ -10,6 +10,7 @@
 //! | [`discovery`] | what a well-known document says about the focus |
 //! | [`focus`] | a running focus: the loop between Matrix, conferences, DTLS and shards |
 //! | [`http`] | health, metrics, the entry for well-known documents, the page |
+//! | [`listening`] | a TCP listener and the task that serves it |
 //! | [`run`] | a focus as a process, until it is told to stop |
 // The futures of matrix-sdk nest deeply.
 #![recursion_limit = "256"]
@@ -22,4 +23,5 @@ pub mod config;
 pub mod discovery;
 pub mod focus;
 pub mod http;
+pub mod listening;
 pub mod run;

@@ -3,7 +3,7 @@
 use std::{
     fs, io,
     io::Write as _,
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -76,7 +76,8 @@ impl Tokens {
                     as_token: random_token(),
                     hs_token: random_token(),
                 };
-                match write(&path, &kept) {
+                let made = config.matrix.create_store();
+                match made.and_then(|()| write(&path, &kept)) {
                     Ok(()) => Ok(kept.into()),
                     Err(error) => Err(TokensError::Io { path, error }),
                 }
@@ -105,12 +106,6 @@ fn random_token() -> String {
 
 /// Writes a file that only this user can read. Whoever came first wins: what another process has just printed stays true.
 fn write(path: &Path, kept: &Kept) -> io::Result<()> {
-    if let Some(folder) = path.parent() {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)?;
-    }
     let mut file = fs::OpenOptions::new()
         .write(true)
         .create_new(true)

@@ -23,7 +23,6 @@ mod shards;
 
 use std::{
     net::{IpAddr, SocketAddr},
-    os::unix::fs::DirBuilderExt,
     sync::Arc,
 };
 
@@ -37,11 +36,12 @@ use weir_transport::Certificate;
 use crate::{
     appservice::{Tokens, endpoint::Endpoint, ping},
     authorise::{Authoriser, Policy},
-    blip::BlipPort,
+    blip,
     conference::{Conferences, ParticipantId, Settings, Timing},
-    config::{Appservice, Authorisation, Blip, Config, Matrix, PolicyName},
+    config::{Appservice, Authorisation, Blip, Config, PolicyName},
     discovery::WellKnown,
-    http::{Readiness, Server},
+    http::{self, Readiness},
+    listening::Listening,
 };
 use associations::Associations;
 use driver::Driver;
@@ -56,10 +56,10 @@ pub(crate) use driver::unix_now;
 #[derive(Debug)]
 pub struct Focus {
     id: ParticipantId,
-    http: Server,
-    blip: Option<BlipPort>,
+    http: Listening,
+    blip: Option<Listening>,
     /// Where the homeserver pushes to, and what makes sure that it can; only of an application service.
-    appservice: Option<(Server, JoinHandle<()>)>,
+    appservice: Option<(Listening, JoinHandle<()>)>,
     stop: oneshot::Sender<()>,
     driver: JoinHandle<()>,
     /// Closed when the driver ends, in whatever way.
@@ -80,7 +80,7 @@ impl Focus {
         let wake = Arc::new(Notify::new());
         let shards = start_shards(&config, &wake)?;
         let exporter = Exporter::new(&metrics, shards.iter().map(Shard::handle));
-        let http = Server::start(
+        let http = http::start(
             config.http.listen,
             config.http.page,
             readiness.clone(),
@@ -90,7 +90,11 @@ impl Focus {
         .await
         .with_context(|| format!("http.listen = {}: cannot listen", config.http.listen))?;
         let blip = start_blip(&config.blip, &metrics).await?;
-        create_store(&config.matrix)?;
+        let store = &config.matrix.store;
+        config
+            .matrix
+            .create_store()
+            .with_context(|| format!("matrix.store = {store:?}: cannot be created"))?;
         let tokens = match &config.appservice {
             Some(appservice) => Some(Tokens::load(&config, appservice)?),
             None => None,
@@ -173,7 +177,7 @@ impl Focus {
 
     /// Where the blip port is, if there is one.
     pub fn blip_address(&self) -> Option<SocketAddr> {
-        self.blip.as_ref().map(BlipPort::address)
+        self.blip.as_ref().map(Listening::address)
     }
 
     /// The kernel's thread ids of the shards.
@@ -211,13 +215,13 @@ async fn start_appservice(
     tokens: Tokens,
     device: &weir_matrix::Device,
     metrics: &Metrics,
-) -> anyhow::Result<(Server, JoinHandle<()>)> {
+) -> anyhow::Result<(Listening, JoinHandle<()>)> {
     let link = device
         .appservice()
         .context("logged in as no application service")?;
     let counters = &metrics.appservice;
     let endpoint = Endpoint::new(tokens.hs_token, link.clone(), Arc::clone(counters));
-    let server = Server::serve(config.listen, endpoint.router())
+    let server = http::serve(config.listen, endpoint.router())
         .await
         .with_context(|| format!("appservice.listen = {}: cannot listen", config.listen))?;
     let pings = tokio::spawn(ping::run(link.clone(), Arc::clone(counters)));
@@ -240,12 +244,12 @@ fn start_shards(config: &Config, wake: &Arc<Notify>) -> anyhow::Result<Vec<Shard
     Ok(shards)
 }
 
-async fn start_blip(config: &Blip, metrics: &Metrics) -> anyhow::Result<Option<BlipPort>> {
+async fn start_blip(config: &Blip, metrics: &Metrics) -> anyhow::Result<Option<Listening>> {
     let Some(listen) = config.listen else {
         return Ok(None);
     };
     let metrics = metrics.clone();
-    let port = BlipPort::start(listen, config.connections_per_second, move || {
+    let port = blip::start(listen, config.connections_per_second, move || {
         metrics.blips.add(1);
     });
     let port = port.await;
@@ -254,20 +258,11 @@ async fn start_blip(config: &Blip, metrics: &Metrics) -> anyhow::Result<Option<B
 }
 
 /// Where clients find the blip port: the first address that they are told.
-fn blip_address(port: Option<&BlipPort>, advertise: &[IpAddr]) -> Option<SocketAddr> {
+fn blip_address(port: Option<&Listening>, advertise: &[IpAddr]) -> Option<SocketAddr> {
     let listening = [port?.address()];
     addresses::advertised(&listening, advertise)
         .first()
         .copied()
-}
-
-/// Makes the store's folder for nobody but this user.
-fn create_store(matrix: &Matrix) -> anyhow::Result<()> {
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&matrix.store)
-        .with_context(|| format!("matrix.store = {:?}: cannot be created", matrix.store))
 }
 
 fn device_config(config: &Config, tokens: Option<&Tokens>) -> weir_matrix::Config {

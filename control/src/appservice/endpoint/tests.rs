@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::http::Server;
+use crate::{http, listening::Listening};
 
 const TOKEN: &str = "0123456789abcdefH";
 const CALL: &str = r#"{"events":[{"type":"m.call","room_id":"!r:x","sender":"@a:x","state_key":"c","origin_server_ts":1,
@@ -33,7 +33,7 @@ impl TakesTransactions for Taken {
 }
 
 struct World {
-    server: Server,
+    server: Listening,
     taken: Taken,
     counters: Arc<AppserviceCounters>,
 }
@@ -43,7 +43,7 @@ impl World {
         let (taken, counters) = (Taken::default(), Arc::default());
         let endpoint = Endpoint::new(Secret::new(TOKEN), taken.clone(), Arc::clone(&counters));
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let server = Server::serve(any, endpoint.router()).await.unwrap();
+        let server = http::serve(any, endpoint.router()).await.unwrap();
         Self {
             server,
             taken,
