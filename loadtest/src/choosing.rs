@@ -17,7 +17,7 @@ use weir::focus::Focus;
 use weir_client::choose::{Choice, Criterion, Rules, Using};
 use weir_client::matrix::{Device, Foci};
 use weir_client::measure::{Hold, Surveyor};
-use weir_client::{Detour, FocusAddress};
+use weir_client::{Detour, FocusAddress, unix_ms};
 use weir_homeserver::Homeserver;
 use weir_relay::profile::Schedule;
 use weir_relay::tcp::FarAway;
@@ -108,20 +108,8 @@ impl World {
         }
         homeserver.set_foci(foci.iter().map(Distant::recommended).collect());
         progress("making a room with a call");
-        let url = homeserver.url();
-        let host = Device::login(&url, "host", PASSWORD).await;
-        let host = host.context("the account of the host")?;
-        let room_id = host.create_room().await.context("the room")?;
-        for distant in &foci {
-            let user_id = &distant.focus.id().user_id;
-            let invited = host.invite(&room_id, user_id).await;
-            invited.context("inviting a focus")?;
-            stage::wait_for_member(&host, &room_id, user_id).await?;
-        }
-        let conf_id = weir_client::random_id(16);
-        host.put_call(&room_id, &conf_id)
-            .await
-            .context("the call")?;
+        let running = foci.iter().map(|distant| &distant.focus);
+        let (room_id, conf_id) = stage::make_call(&homeserver.url(), running).await?;
         Ok(World {
             homeserver,
             foci,
@@ -196,11 +184,7 @@ impl Distant {
     }
 
     fn address(&self) -> FocusAddress {
-        let id = self.focus.id();
-        FocusAddress {
-            user_id: id.user_id.clone(),
-            device_id: id.device_id.clone(),
-        }
+        stage::address_of(&self.focus)
     }
 
     /// As the well-known document has it, with the way around for its blip port.
@@ -378,12 +362,6 @@ fn name(criterion: Criterion) -> &'static str {
 fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied()
-}
-
-/// Milliseconds since 1970; before, 0.
-fn unix_ms() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |since| since.as_millis() as u64)
 }
 
 #[cfg(test)]

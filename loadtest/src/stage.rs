@@ -89,25 +89,14 @@ impl Stage {
         let focus = Focus::start(focus_config(config, &url, &store))
             .await
             .context("the focus")?;
-        let id = focus.id();
+        let FocusAddress { user_id, device_id } = address_of(&focus);
         homeserver.set_foci(vec![weir_homeserver::Focus {
-            user_id: id.user_id.clone(),
-            device_id: id.device_id.clone(),
+            user_id,
+            device_id,
             blip_url: None,
         }]);
         progress("making a room with a call");
-        let host = Device::login(&url, "host", PASSWORD)
-            .await
-            .context("the account of the host")?;
-        let room_id = host.create_room().await.context("the room")?;
-        host.invite(&room_id, &id.user_id)
-            .await
-            .context("inviting the focus")?;
-        wait_for_member(&host, &room_id, &id.user_id).await?;
-        let conf_id = weir_client::random_id(16);
-        host.put_call(&room_id, &conf_id)
-            .await
-            .context("the call")?;
+        let (room_id, conf_id) = make_call(&url, [&focus]).await?;
         let mut stage = Stage {
             homeserver,
             focus,
@@ -182,11 +171,7 @@ impl Stage {
     }
 
     async fn join(&mut self, index: usize, count: usize) -> anyhow::Result<()> {
-        let id = self.focus.id();
-        let focus = FocusAddress {
-            user_id: id.user_id.clone(),
-            device_id: id.device_id.clone(),
-        };
+        let focus = address_of(&self.focus);
         let url = self.homeserver.url();
         let config = JoinConfig {
             wanted: Some(MEDIUM),
@@ -265,11 +250,36 @@ pub(crate) fn focus_config(config: &StageConfig, homeserver: &str, store: &Store
     }
 }
 
-pub(crate) async fn wait_for_member(
-    host: &Device,
-    room_id: &str,
-    user_id: &str,
-) -> anyhow::Result<()> {
+/// How a focus of this process is called.
+pub(crate) fn address_of(focus: &Focus) -> FocusAddress {
+    let id = focus.id();
+    FocusAddress {
+        user_id: id.user_id.clone(),
+        device_id: id.device_id.clone(),
+    }
+}
+
+/// Makes a room with a call, which these foci join; gives the room's id and the call's.
+pub(crate) async fn make_call<'a>(
+    homeserver: &str,
+    foci: impl IntoIterator<Item = &'a Focus>,
+) -> anyhow::Result<(String, String)> {
+    let host = Device::login(homeserver, "host", PASSWORD).await;
+    let host = host.context("the account of the host")?;
+    let room_id = host.create_room().await.context("the room")?;
+    for focus in foci {
+        let user_id = &focus.id().user_id;
+        let invited = host.invite(&room_id, user_id).await;
+        invited.context("inviting a focus")?;
+        wait_for_member(&host, &room_id, user_id).await?;
+    }
+    let conf_id = weir_client::random_id(16);
+    let put = host.put_call(&room_id, &conf_id).await;
+    put.context("the call")?;
+    Ok((room_id, conf_id))
+}
+
+async fn wait_for_member(host: &Device, room_id: &str, user_id: &str) -> anyhow::Result<()> {
     let path = format!("rooms/{}/joined_members", escape(room_id));
     let deadline = tokio::time::Instant::now() + FOCUS_JOINS_WITHIN;
     while tokio::time::Instant::now() < deadline {

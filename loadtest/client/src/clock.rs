@@ -25,6 +25,6 @@ pub(crate) fn unix_ms_of(at: Instant) -> u64 {
 }
 
 /// The wall clock in milliseconds since 1970.
-pub(crate) fn unix_ms() -> u64 {
+pub fn unix_ms() -> u64 {
     unix_ms_of(Instant::now())
 }

@@ -60,6 +60,7 @@ pub mod vp8;
 
 pub use channel::Dialect;
 pub use clips::Clips;
+pub use clock::unix_ms;
 pub use health::{GeneratorHealth, generator_health};
 pub use histogram::Histogram;
 pub use link::Up;
