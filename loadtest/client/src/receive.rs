@@ -284,7 +284,8 @@ impl Receiver {
         self.last_packet_at.is_some()
     }
 
-    /// Whether so many streams have begun, and all that there are: a first frame of video, a first packet of audio.
+    /// Whether so many streams have begun, and all that there are: a first frame of video, a first packet of audio, both
+    /// readable.
     pub fn has_started(&self, expected: usize) -> bool {
         let live = self.streams.iter().filter(|stream| stream.live());
         let (mut count, mut all) = (0, true);
@@ -463,7 +464,12 @@ mod tests {
         {
             std::thread::yield_now();
         }
-        (receiver.report(now, start), feedback)
+        let report = receiver.report(now, start);
+        // Who looks at samples once streams have started must have been able to read something of each.
+        let frames = report[0].video.as_ref().map_or(0, |video| video.frames);
+        let sounds = report[1].audio.as_ref().map_or(0, |audio| audio.recognised);
+        assert_eq!(receiver.has_started(2), frames > 0 && sounds > 0);
+        (report, feedback)
     }
 
     #[test]

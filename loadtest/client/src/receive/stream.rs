@@ -196,7 +196,8 @@ impl Stream {
     /// Whether the first of what it carries was seen whole.
     pub(super) fn has_started(&self) -> bool {
         match self.kind {
-            Kind::Audio => self.packets > 0,
+            // Those that could not be decrypted are among them.
+            Kind::Audio => self.packets > self.audio.undecrypted,
             Kind::Video => self.video.frames > 0,
         }
     }
