@@ -60,6 +60,10 @@ pub struct SenderCounters {
     pub switches: u64,
     /// Changes to one that not everybody had confirmed within [`SWITCH_WITHIN`].
     pub switches_unconfirmed: u64,
+    /// From the departure until the new session was used, over all changes, in microseconds.
+    pub switch_us: u64,
+    /// The longest of them, in microseconds.
+    pub switch_longest_us: u64,
 }
 
 impl AddAssign for SenderCounters {
@@ -71,6 +75,16 @@ impl AddAssign for SenderCounters {
         self.departures += other.departures;
         self.switches += other.switches;
         self.switches_unconfirmed += other.switches_unconfirmed;
+        self.switch_us += other.switch_us;
+        self.switch_longest_us = self.switch_longest_us.max(other.switch_longest_us);
+    }
+}
+
+impl SenderCounters {
+    fn count_switch(&mut self, took: Duration) {
+        let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.switch_us += us;
+        self.switch_longest_us = self.switch_longest_us.max(us);
     }
 }
 
@@ -103,7 +117,14 @@ enum Holder {
 
 struct Next {
     session: Session,
-    deadline: Instant,
+    /// When the first departure was seen that it is for.
+    since: Instant,
+}
+
+impl Next {
+    fn deadline(&self) -> Instant {
+        self.since + SWITCH_WITHIN
+    }
 }
 
 impl Sender {
@@ -132,17 +153,17 @@ impl Sender {
             let next = self.next.as_ref();
             let newest = next.map_or(&self.current, |next| &next.session);
             let key_id = newest.key_id + 1;
-            let since_first = next.map(|next| next.deadline);
+            let since_first = next.map(|next| next.since);
             self.next = Some(Next {
                 session: Session::new(key_id, &self.members, &mut self.rng),
-                deadline: since_first.unwrap_or(now + SWITCH_WITHIN),
+                since: since_first.unwrap_or(now),
             });
         }
         let next = self.next.as_mut().map(|next| &mut next.session);
         for session in [&mut self.current].into_iter().chain(next) {
             session.set_holders(&self.members);
         }
-        self.switch_if_confirmed();
+        self.switch_if_confirmed(now);
     }
 
     /// A key that is to be sent, until `None`. If that fails, it comes again after [`REPEAT_AFTER`], as one does that is not confirmed.
@@ -167,7 +188,12 @@ impl Sender {
     }
 
     /// Takes a member's confirmation; one of a stranger, or for a session that is past, changes nothing.
-    pub fn handle_received(&mut self, from: &ParticipantId, received: &RoomKeyReceived) {
+    pub fn handle_received(
+        &mut self,
+        from: &ParticipantId,
+        received: &RoomKeyReceived,
+        now: Instant,
+    ) {
         if received.conference != self.conference {
             return;
         }
@@ -182,7 +208,7 @@ impl Sender {
         if matches!(holder, Holder::ToldAt(_)) {
             *holder = Holder::Confirmed;
             self.counters.confirmed += 1;
-            self.switch_if_confirmed();
+            self.switch_if_confirmed(now);
         }
     }
 
@@ -191,14 +217,15 @@ impl Sender {
         let next = self.next.as_ref();
         let repeats = [Some(&self.current), next.map(|next| &next.session)];
         let repeats = repeats.into_iter().flatten().filter_map(Session::repeat_at);
-        repeats.chain(next.map(|next| next.deadline)).min()
+        repeats.chain(next.map(Next::deadline)).min()
     }
 
     /// Uses the new session if its time has come. Who has not confirmed it is told again until it does.
     pub fn handle_timeout(&mut self, now: Instant) {
-        if let Some(next) = self.next.take_if(|next| next.deadline <= now) {
+        if let Some(next) = self.next.take_if(|next| next.deadline() <= now) {
             self.current = next.session;
             self.counters.switches_unconfirmed += 1;
+            self.counters.count_switch(now - next.since);
         }
     }
 
@@ -240,10 +267,12 @@ impl Sender {
         self.counters
     }
 
-    fn switch_if_confirmed(&mut self) {
+    fn switch_if_confirmed(&mut self, now: Instant) {
         if let Some(next) = self.next.take_if(|next| next.session.is_confirmed()) {
             self.current = next.session;
             self.counters.switches += 1;
+            self.counters
+                .count_switch(now.saturating_duration_since(next.since));
         }
     }
 }

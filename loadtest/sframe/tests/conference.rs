@@ -190,8 +190,9 @@ impl World {
             Event::Timeout(of) => self.poll(of),
             Event::Key(to, from, key) => self.take_key(to, from, &key),
             Event::Received(to, from, received) => {
+                let now = self.instant();
                 let sender = &mut self.people[to].sender;
-                sender.handle_received(&id(from), &received);
+                sender.handle_received(&id(from), &received, now);
             }
             Event::Send(from) => self.send(from),
             Event::Frame(to, frame) => self.hear(to, &frame),

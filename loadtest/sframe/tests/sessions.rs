@@ -94,7 +94,8 @@ impl Listener {
     fn takes(&mut self, keys: &[(ParticipantId, RoomKey)], ann: &mut Ann) {
         for (_, key) in keys.iter().filter(|(to, _)| *to == id(self.name)) {
             let received = self.receiver.handle_key(&id("ann"), key).unwrap();
-            ann.sender.handle_received(&id(self.name), &received);
+            ann.sender
+                .handle_received(&id(self.name), &received, ann.now);
         }
     }
 
@@ -299,6 +300,7 @@ fn after_a_departure_the_new_session_is_used_when_all_have_it() {
     let between = ann.frame("not yet");
     assert_eq!(ann.sender.key_id(), 0);
     assert_eq!(dee.hears(&between, ann.now).as_deref(), Ok("not yet"));
+    ann.after(Duration::from_millis(70));
     cem.takes(&keys, &mut ann);
     assert_eq!(ann.sender.key_id(), 1);
     let after = ann.frame("now");
@@ -318,6 +320,10 @@ fn after_a_departure_the_new_session_is_used_when_all_have_it() {
             counters.switches_unconfirmed
         ),
         (1, 1, 0)
+    );
+    assert_eq!(
+        (counters.switch_us, counters.switch_longest_us),
+        (70_000, 70_000)
     );
 }
 
@@ -496,9 +502,9 @@ fn a_strangers_confirmation_counts_for_nothing() {
     let keys = ann.keys();
     let mut bob = Listener::new("bob");
     let received = bob.receiver.handle_key(&id("ann"), &keys[0].1).unwrap();
-    ann.sender.handle_received(&id("cem"), &received);
-    ann.sender.handle_received(&id("eve"), &received);
+    ann.sender.handle_received(&id("cem"), &received, ann.now);
+    ann.sender.handle_received(&id("eve"), &received, ann.now);
     assert_eq!(ann.sender.key_id(), 0);
-    ann.sender.handle_received(&id("bob"), &received);
+    ann.sender.handle_received(&id("bob"), &received, ann.now);
     assert_eq!(ann.sender.key_id(), 1);
 }

@@ -348,16 +348,25 @@ pub fn resources(report: &RunReport) -> Vec<(String, String)> {
                 received.bad()
             ),
         );
+        let switches = sent.switches + sent.switches_unconfirmed;
         row(
             "  keys",
             format!(
-                "{} taken, {} refused; {} changes of session, {} of them before all had confirmed",
-                received.keys,
-                received.keys_refused,
-                sent.switches + sent.switches_unconfirmed,
-                sent.switches_unconfirmed
+                "{} taken, {} refused; {switches} changes of session, {} of them before all had confirmed",
+                received.keys, received.keys_refused, sent.switches_unconfirmed
             ),
         );
+        if switches > 0 {
+            let ms = |us: u64| us as f64 / 1000.0;
+            row(
+                "  departure to new session",
+                format!(
+                    "{:.0} ms on average, {:.0} ms at most",
+                    ms(sent.switch_us / switches),
+                    ms(sent.switch_longest_us)
+                ),
+            );
+        }
     }
     if let Some(network) = &report.network {
         let way = |way: super::NetworkDirection| format!("{} of {} lost", way.lost, way.received);

@@ -152,8 +152,9 @@ impl Exchange {
             RoomKey::EVENT_TYPE => self.handle_key(from, decrypted.content),
             RoomKeyReceived::EVENT_TYPE => {
                 if let Ok(received) = serde_json::from_value(decrypted.content) {
+                    let now = Instant::now();
                     self.media_keys
-                        .with(|keys| keys.sender.handle_received(&from, &received));
+                        .with(|keys| keys.sender.handle_received(&from, &received, now));
                 }
             }
             _ => {}
