@@ -1,15 +1,18 @@
 //! The data channel's messages, one JSON object per text frame: what both dialects of MSC3898 mean.
 //!
 //! [`FromClient`] is what a participant says and [`ToClient`] what the focus says; both can be read and written, because a trunk
-//! and the tests use them from the other side. `words` is the table of what each message is called in each [`Dialect`]; here are
+//! and the tests use them from the other side. A focus with many participants says the two that carry metadata as [`Snapshot`].
+//! `words` is the table of what each message is called in each [`Dialect`]; here are
 //! the messages themselves, named after the late dialect.
 
 mod media;
 mod read;
+mod snapshot;
 mod words;
 mod write;
 
 pub use media::{LayersInUse, Speaker, Status, TrackStatus};
+pub use snapshot::{RenderedStream, Snapshot};
 pub use words::{Dialect, Frame};
 
 use serde_json::Value;

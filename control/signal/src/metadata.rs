@@ -187,7 +187,7 @@ impl Stream {
         })
     }
 
-    fn to_value(&self) -> Value {
+    pub(crate) fn to_value(&self) -> Value {
         let mut object = Map::new();
         for (key, id) in [("user_id", &self.user_id), ("device_id", &self.device_id)] {
             if let Some(id) = id {

@@ -119,12 +119,16 @@ impl Dialect {
 
     /// A whole message.
     pub(super) fn frame(self, word: Word, content: Value) -> String {
+        self.frame_named(self.name(word), content)
+    }
+
+    /// What a message is called.
+    pub(super) fn name(self, word: Word) -> &'static str {
         let row = TABLE.iter().find(|(of, ..)| *of == word);
-        let name = row.map_or("", |(_, late, early)| match self {
+        row.map_or("", |(_, late, early)| match self {
             Dialect::Early => early,
             Dialect::Late => late,
-        });
-        self.frame_named(name, content)
+        })
     }
 
     /// A whole message of a name that is in no table.
