@@ -1,10 +1,13 @@
 //! The notice board of one conference: everything that can be subscribed to, and each participant's view of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use weir_shard::TrackId;
 use weir_signal::{
-    channel::TrackName,
+    channel::{RenderedStream, Snapshot, TrackName},
     metadata::{Stream, StreamMetadata},
     sdp::MediaKind,
 };
@@ -23,7 +26,10 @@ pub(super) struct Board {
 struct Posted {
     /// The leg that it comes over: its owner's own, or a trunk.
     leg: ParticipantId,
+    owner: Option<ParticipantId>,
     stream: Stream,
+    /// The same, as everybody is told it.
+    rendered: Arc<RenderedStream>,
 }
 
 /// One track on the board.
@@ -75,8 +81,7 @@ impl Board {
         for (stream_id, mut stream) in leg.streams().advertised() {
             stream.user_id = Some(owner.user_id.clone());
             stream.device_id = Some(owner.device_id.clone());
-            let leg = owner.clone();
-            self.streams.insert(stream_id, Posted { leg, stream });
+            self.post(stream_id, owner.clone(), stream);
         }
         for (stream_id, track_id, track, published) in leg.streams().tracks() {
             let advertised = Advertised {
@@ -100,11 +105,11 @@ impl Board {
     /// Everything that a trunk announces can be asked for; a track is there once it flows.
     fn post_remote(&mut self, leg: &Leg, remote: &RemoteStreams) {
         for (stream_id, stream) in remote.streams() {
-            let posted = Posted {
-                leg: leg.participant().clone(),
-                stream: stream.clone(),
-            };
-            self.streams.insert(stream_id.to_owned(), posted);
+            self.post(
+                stream_id.to_owned(),
+                leg.participant().clone(),
+                stream.clone(),
+            );
         }
         for (name, owner, track, kind) in remote.tracks() {
             let advertised = Advertised {
@@ -120,17 +125,37 @@ impl Board {
         }
     }
 
+    fn post(&mut self, stream_id: String, leg: ParticipantId, stream: Stream) {
+        let said = (stream.user_id.as_ref(), stream.device_id.as_ref());
+        let owner = said.0.zip(said.1);
+        let posted = Posted {
+            leg,
+            owner: owner.map(|(user_id, device_id)| ParticipantId::new(user_id, device_id)),
+            rendered: Arc::new(RenderedStream::new(&stream_id, &stream)),
+            stream,
+        };
+        self.streams.insert(stream_id, posted);
+    }
+
     /// What may be subscribed to: everything that does not come from the viewer itself.
-    pub(super) fn snapshot_for(&self, viewer: Viewer<'_>) -> StreamMetadata {
-        let seen = self
-            .streams
-            .iter()
-            .filter(|(_, posted)| viewer.sees(&posted.leg, posted.owner().as_ref()));
+    pub(super) fn snapshot_for(&self, viewer: Viewer<'_>) -> Snapshot {
+        let seen = self.seen_by(viewer);
+        seen.map(|(_, posted)| posted.rendered.clone()).collect()
+    }
+
+    /// The same, as it is said in an answer.
+    pub(super) fn metadata_for(&self, viewer: Viewer<'_>) -> StreamMetadata {
+        let seen = self.seen_by(viewer);
         StreamMetadata {
             streams: seen
                 .map(|(id, posted)| (id.clone(), posted.stream.clone()))
                 .collect(),
         }
+    }
+
+    fn seen_by(&self, viewer: Viewer<'_>) -> impl Iterator<Item = (&String, &Posted)> {
+        let streams = self.streams.iter();
+        streams.filter(move |(_, posted)| viewer.sees(&posted.leg, posted.owner.as_ref()))
     }
 
     pub(super) fn track(&self, name: &TrackName) -> Option<&Advertised> {
@@ -170,14 +195,7 @@ impl Board {
         self.streams
             .values()
             .filter(|posted| posted.leg != *leg)
-            .filter_map(Posted::owner)
+            .filter_map(|posted| posted.owner.clone())
             .collect()
-    }
-}
-
-impl Posted {
-    fn owner(&self) -> Option<ParticipantId> {
-        let (user_id, device_id) = (&self.stream.user_id, &self.stream.device_id);
-        Some(ParticipantId::new(user_id.as_ref()?, device_id.as_ref()?))
     }
 }

@@ -51,7 +51,7 @@ impl Conference {
         // Its channel is not open yet: there is nowhere to say what is wrong.
         self.refresh_streams(&participant, None, shared);
         if let Some(leg) = self.legs.get(&participant) {
-            let metadata = self.board.snapshot_for(leg.viewer());
+            let metadata = self.board.metadata_for(leg.viewer());
             leg.send_call(
                 Body::Answer(Answer {
                     sdp: answer,

@@ -8,8 +8,8 @@ use weir_shard::{Command, TransportId};
 use weir_signal::{
     call::{Body, Envelope, Message},
     channel::{
-        Description, DescriptionKind, Dialect, ErrorReply, FromClient, MessageName, Status,
-        ToClient,
+        Description, DescriptionKind, Dialect, ErrorReply, FromClient, MessageName, Snapshot,
+        Status, ToClient,
     },
     metadata::StreamMetadata,
     sdp::Session,
@@ -47,7 +47,7 @@ pub(super) struct Leg {
     /// What there is beside, if the other end is a focus.
     pub(super) trunk: Option<Trunk>,
     pub(super) subscriptions: Subscriptions,
-    snapshot: Snapshot,
+    told: Told,
     pub(super) status: StatusTeller,
     messages: Bucket,
     /// Until when media must have followed; `None` once it has.
@@ -73,8 +73,8 @@ struct Offer {
 
 /// What the participant has been told about the others.
 #[derive(Debug)]
-struct Snapshot {
-    told: Option<StreamMetadata>,
+struct Told {
+    snapshot: Option<Snapshot>,
     /// Not before this, so that many changes become one message.
     earliest: Instant,
     /// Whether the board has changed since it was last looked at.
@@ -110,8 +110,8 @@ impl Leg {
             streams: Streams::default(),
             trunk: new.trunk,
             subscriptions: Subscriptions::default(),
-            snapshot: Snapshot {
-                told: None,
+            told: Told {
+                snapshot: None,
                 earliest: now,
                 stale: false,
             },
@@ -248,8 +248,8 @@ impl Leg {
                     trunk.handle_channel_open(now);
                 }
                 // Always told, even if there is nothing: the client subscribes because of it.
-                self.snapshot = Snapshot {
-                    told: None,
+                self.told = Told {
+                    snapshot: None,
                     earliest: now,
                     stale: true,
                 };
@@ -300,6 +300,10 @@ impl Leg {
     }
 
     pub(super) fn send(&self, message: &ToClient, shared: &mut Shared) {
+        self.send_texts(|dialect| message.to_text(dialect), shared);
+    }
+
+    fn send_texts(&self, text: impl Fn(Dialect) -> String, shared: &mut Shared) {
         let Channel::Open { channel, .. } = self.channel else {
             return;
         };
@@ -311,7 +315,7 @@ impl Leg {
             shared.push(Output::SendText {
                 id: self.transport,
                 channel,
-                text: message.to_text(*dialect),
+                text: text(*dialect),
             });
         }
     }
@@ -340,12 +344,10 @@ impl Leg {
         board: &Board,
         shared: &mut Shared,
     ) {
-        let metadata = board.snapshot_for(self.viewer());
-        self.send(
-            &ToClient::Negotiate {
-                description: Description { kind, sdp },
-                metadata,
-            },
+        let snapshot = board.snapshot_for(self.viewer());
+        let description = Description { kind, sdp };
+        self.send_texts(
+            |dialect| snapshot.to_text_with(dialect, &description),
             shared,
         );
     }
@@ -434,7 +436,7 @@ impl Leg {
 
     /// The board has changed.
     pub(super) fn handle_board_changed(&mut self) {
-        self.snapshot.stale = true;
+        self.told.stale = true;
     }
 
     /// A description of the participant has been taken.
@@ -472,15 +474,15 @@ impl Leg {
 
     fn send_snapshot(&mut self, board: &Board, shared: &mut Shared, now: Instant) {
         let open = matches!(self.channel, Channel::Open { .. });
-        if !open || !self.snapshot.stale || now < self.snapshot.earliest {
+        if !open || !self.told.stale || now < self.told.earliest {
             return;
         }
-        self.snapshot.stale = false;
+        self.told.stale = false;
         let snapshot = board.snapshot_for(self.viewer());
-        if self.snapshot.told.as_ref() != Some(&snapshot) {
-            self.send(&ToClient::MetadataChanged(snapshot.clone()), shared);
-            self.snapshot.told = Some(snapshot);
-            self.snapshot.earliest = now + limits::SNAPSHOT_INTERVAL;
+        if self.told.snapshot.as_ref() != Some(&snapshot) {
+            self.send_texts(|dialect| snapshot.to_text(dialect), shared);
+            self.told.snapshot = Some(snapshot);
+            self.told.earliest = now + limits::SNAPSHOT_INTERVAL;
         }
     }
 
@@ -545,7 +547,7 @@ impl Leg {
             Channel::Open { ping, .. } => ping.poll_timeout(),
         };
         let open = matches!(self.channel, Channel::Open { .. });
-        let snapshot = (open && self.snapshot.stale).then_some(self.snapshot.earliest);
+        let snapshot = (open && self.told.stale).then_some(self.told.earliest);
         let status = self.status.poll_timeout();
         let ask = self.trunk.as_ref().and_then(Trunk::poll_timeout);
         let next = [

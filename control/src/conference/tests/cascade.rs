@@ -557,6 +557,7 @@ impl Crowd {
         self.joined += 1;
         let mut client = Client::new(&format!("p{}", self.joined), CONF);
         client.wants = None;
+        client.reads_late = true;
         let id = client.id.clone();
         let focus = self.rng.random_range(0..Self::FOCI);
         let index = self.foci.join_as(focus, client);
@@ -600,6 +601,7 @@ impl Crowd {
     fn check(&mut self, seed: u64) {
         self.foci.pass(limits::TRUNK_RETRY_MAX + 60 * SECOND);
         self.foci.assert_no_loop();
+        self.foci.assert_everyone_knows_everyone();
         self.foci.assert_wanted_arrives(&self.wanted);
         let worlds = self.foci.worlds.iter();
         let used = worlds.filter(|world| world.focus.has(CONF)).count();

@@ -50,6 +50,9 @@ pub(super) struct Client {
     pub(super) feeds: Option<StreamMetadata>,
     /// How often it was told.
     pub(super) snapshots: usize,
+    /// Keeps only the newest snapshot, and reads it when it is looked at: in a crowd, reading is most of the work.
+    pub(super) reads_late: bool,
+    pub(super) unread: Option<String>,
     /// An offer of its own is out: the reference client drops what crosses it.
     pub(super) making_offer: bool,
     /// Answers pings, answers offers.
@@ -82,6 +85,8 @@ impl Client {
             ufrag: format!("{name}Ufrag"),
             feeds: None,
             snapshots: 0,
+            reads_late: false,
+            unread: None,
             making_offer: false,
             lively: true,
             wants: Some(Size {
@@ -267,6 +272,24 @@ impl Client {
                 Vec::new()
             }
             ToClient::Pong | ToClient::Unknown { .. } => Vec::new(),
+        }
+    }
+
+    /// Puts a text aside if it is a snapshot that may be read later; whether it was.
+    pub(super) fn put_aside(&mut self, text: &str) -> bool {
+        const SNAPSHOT: &str = r#"{"type":"m.call.sdp_stream_metadata_changed""#;
+        let later = self.reads_late && text.starts_with(SNAPSHOT);
+        if later {
+            self.unread = Some(text.to_owned());
+        }
+        later
+    }
+
+    /// Reads what was put aside.
+    pub(super) fn read_unread(&mut self) {
+        if let Some(text) = self.unread.take() {
+            let message = ToClient::parse(&text).expect("the focus's message");
+            assert!(self.react(message).is_empty(), "it wants nothing");
         }
     }
 

@@ -332,6 +332,23 @@ impl Foci {
         }
     }
 
+    /// Everybody is told of everybody else, and of nobody who is gone.
+    pub(super) fn assert_everyone_knows_everyone(&mut self) {
+        let present = self.present();
+        let stream_of = |foci: &Self, (focus, index): (usize, usize)| {
+            format!("{}-stream", foci.worlds[focus].clients[index].name())
+        };
+        let all: BTreeSet<String> = present.iter().map(|of| stream_of(self, *of)).collect();
+        for (focus, index) in present {
+            let own = stream_of(self, (focus, index));
+            let client = &mut self.worlds[focus].clients[index];
+            client.read_unread();
+            let others = all.iter().filter(|of| **of != own);
+            let expected: Vec<&str> = others.map(String::as_str).collect();
+            assert_eq!(client.stream_ids(), expected, "what {own} is told of");
+        }
+    }
+
     /// Everybody gets everybody else's camera and microphone, once.
     pub(super) fn assert_everyone_gets_everyone(&self) {
         let present = self.present();

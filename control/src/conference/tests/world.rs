@@ -404,6 +404,11 @@ impl World {
             "a text for a transport that is gone"
         );
         assert_eq!(channel, 1);
+        if let Some(index) = self.index_of(id)
+            && self.clients[index].put_aside(text)
+        {
+            return;
+        }
         let frame = Frame::open(text).expect("the focus's frame");
         // Who has just called does not know its transport yet, and is not spoken to.
         let Some(index) = self.index_of(id) else {
