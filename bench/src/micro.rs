@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use weir_shard::{
-    AddTrack, Command, ConferenceId, Config, Counters, ExtensionIds, Profile, Purpose,
+    AddTrack, Command, ConferenceId, Config, Counters, ExtensionIds, Path, Profile, Purpose,
     ReceiveBuffer, Shard, Size, Subscribe, SubscriptionId, TrackId,
 };
 use weir_srtp::{Receiver, Sender};
@@ -356,7 +356,8 @@ impl World {
             return;
         };
         buffer.fill(datagram);
-        self.shard.handle_datagram(buffer, from, self.now);
+        self.shard
+            .handle_datagram(buffer, Path::listening(from), self.now);
     }
 
     /// One frame through the shard: how long receiving took, and how long sealing.
@@ -381,7 +382,8 @@ impl World {
         }
         let start = Instant::now();
         for buffer in frame {
-            self.shard.handle_datagram(buffer, self.publisher, self.now);
+            let path = Path::listening(self.publisher);
+            self.shard.handle_datagram(buffer, path, self.now);
         }
         let handled = start.elapsed();
         self.send_all();

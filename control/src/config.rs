@@ -101,6 +101,9 @@ pub struct Media {
     pub cores: Vec<usize>,
     /// Whether shards are pinned to their cores.
     pub pin: bool,
+    /// UDP ports that a shard may open, for each address in `listen`, to call other foci from: so many trunks, and one more, can lead
+    /// from it to one address. The kernel chooses them.
+    pub calling_ports: usize,
 }
 
 /// `[authorisation]`: who may call.
@@ -213,6 +216,7 @@ impl Default for Media {
             shards: None,
             cores: Vec::new(),
             pin: true,
+            calling_ports: 64,
         }
     }
 }

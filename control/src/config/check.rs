@@ -192,10 +192,23 @@ fn check_media(media: &Media, mistakes: &mut Vec<Mistake>) {
         let expected = format!("must name a different core for each of the {shards} shards");
         mistakes.push(Mistake::new("media.cores", &media.cores, expected));
     }
+    if media.calling_ports > CALLING_PORTS_MAX {
+        let expected = format!(
+            "must be at most {CALLING_PORTS_MAX}; 0 calls other foci only from the ports in media.listen"
+        );
+        mistakes.push(Mistake::new(
+            "media.calling_ports",
+            media.calling_ports,
+            expected,
+        ));
+    }
 }
 
 /// More shards than any machine that this is for has cores.
 const SHARDS_MAX: usize = 256;
+
+/// A shard numbers its sockets with a byte.
+const CALLING_PORTS_MAX: usize = u8::MAX as usize;
 
 fn check_authorisation(config: &Config, mistakes: &mut Vec<Mistake>) {
     let authorisation = &config.authorisation;

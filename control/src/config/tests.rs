@@ -148,6 +148,17 @@ fn media_addresses_must_fit_together() {
 }
 
 #[test]
+fn ports_to_call_from_are_bounded_and_may_be_none() {
+    let media = |text: &str| format!("{SMALLEST}\n[media]\n{text}\n");
+    let error = error(&media("calling_ports = 256"));
+    assert!(error.starts_with("media.calling_ports = 256: must be at most 255"));
+    for valid in [0, 255] {
+        let config = parse(&media(&format!("calling_ports = {valid}"))).expect("valid");
+        assert_eq!(config.media.calling_ports, valid);
+    }
+}
+
+#[test]
 fn secrets_are_not_printed() {
     let config = parse(SMALLEST).expect("valid");
     assert!(!format!("{config:?}").contains("correct horse"));

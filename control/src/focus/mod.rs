@@ -237,6 +237,7 @@ fn start_shards(config: &Config, wake: &Arc<Notify>) -> anyhow::Result<Vec<Shard
         shard.shard.seed = rand::random();
         shard.shard.voices_all_up_to = config.audio.all_up_to;
         shard.shard.voices_loudest = config.audio.loudest;
+        shard.shard.calling_sockets = u8::try_from(media.calling_ports).unwrap_or(u8::MAX);
         shard.shard.unix_time = driver::unix_now();
         let handle = weir_uring::spawn(shard).with_context(|| format!("shard {index}"))?;
         shards.push(Shard::new(handle, Arc::clone(wake))?);

@@ -6,9 +6,8 @@
 //! ```
 //! A buffer never moves in memory while it changes hands: only the box does.
 
-use std::net::SocketAddr;
-
 use crate::limits::{RECEIVE_BUFFER_BYTES, SEND_BUFFER_BYTES};
+use crate::path::Path;
 
 /// One received datagram in the memory that the kernel wrote it to.
 #[derive(Debug)]
@@ -157,8 +156,8 @@ impl SendBuffer {
 /// One send: `buffer` cut into datagrams of `segment_bytes` each, the last may be shorter.
 #[derive(Debug)]
 pub struct Transmit {
-    /// Where to.
-    pub remote: SocketAddr,
+    /// Where from and where to.
+    pub path: Path,
     /// The size of each datagram but the last (`UDP_SEGMENT`); the whole length if there is one.
     pub segment_bytes: u16,
     /// The datagrams. Goes back by [`crate::Shard::handle_sent`] when the kernel is done with it.

@@ -35,14 +35,14 @@ pub enum Command {
     /// Again for the same transport, it checks these instead. [`Command::RestartIce`] begins anew with the same addresses;
     /// until one answers, what was used goes on being used.
     ///
-    /// A datagram's source is all that tells transports apart, so one address belongs to one transport: an address that another
-    /// transport has or checks is left out.
+    /// Its path is all that tells whose a datagram is, so one path belongs to one transport. An address is asked from the first
+    /// socket on which no other transport has or checks it, those to call from first ([`crate::Config::calling_sockets`]); if there
+    /// is none, it is left out.
     CheckRemotes {
         /// The transport, added before.
         id: TransportId,
         /// The other end's candidates, best first; at most [`crate::limits::REMOTES_MAX`] are checked, others are counted. Each is
-        /// sent to from the shard's socket of its address family, of which the runtime has one at most; without one the sends
-        /// come to nothing.
+        /// sent to from a socket of its address family; if the runtime has none, the sends come to nothing.
         remotes: Vec<SocketAddr>,
     },
     /// Gives the keys that DTLS agreed on; before it, media of this transport is dropped and counted.

@@ -21,6 +21,9 @@ pub struct Config {
     pub voices_all_up_to: usize,
     /// With more of them, how many are forwarded at a time: the loudest. At least 1.
     pub voices_loudest: usize,
+    /// How many sockets of each address family the runtime has to call others from, besides the one that it listens on: so many
+    /// trunks, and one more, can lead to one address.
+    pub calling_sockets: u8,
     /// At most this many packets kept for retransmission over all layers. Each keeps its receive buffer, so the runtime
     /// must own this many buffers and [`limits::PACKETS_PER_BATCH_MAX`] more.
     pub history_packets_max: usize,
@@ -38,6 +41,7 @@ impl Default for Config {
             subscriptions_max: limits::SUBSCRIPTIONS_MAX,
             voices_all_up_to: limits::VOICES_ALL_UP_TO,
             voices_loudest: limits::VOICES_LOUDEST,
+            calling_sockets: 0,
             history_packets_max: limits::HISTORY_PACKETS_MAX,
             send_buffers: limits::SEND_BUFFERS,
         }

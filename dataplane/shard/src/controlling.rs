@@ -7,7 +7,6 @@
 //! What is due and what is awaited is decided here; the shard sends, and looks at the integrity of what comes back. Every check
 //! nominates: a lite agent sends no checks that could show a better pair, so the first that answers is the one to use.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use weir_wire::NoRoom;
@@ -17,6 +16,7 @@ use crate::limits::{
     CHECK_PACE, CHECK_RETRY, CHECK_RETRY_MAX, CHECKS_GIVEN_UP, CONSENT_CHECK_MIN,
     CONSENT_CHECK_SPREAD, REMOTES_MAX,
 };
+use crate::path::Path;
 
 /// What a peer-reflexive candidate would get (RFC 8445 §5.1.2.1): type preference 110, one local address, component 1.
 const PRIORITY: u32 = (110 << 24) | (65_535 << 8) | 255;
@@ -33,7 +33,7 @@ pub(crate) struct Controlling {
     tie_breaker: u64,
     ids: Ids,
     /// Everything that was ever to be checked, for when it begins anew.
-    remotes: Vec<SocketAddr>,
+    paths: Vec<Path>,
     phase: Phase,
 }
 
@@ -48,7 +48,7 @@ enum Phase {
     },
     /// Asks the one that answered, so that the consent of both ends lasts (RFC 7675).
     Keeping {
-        remote: SocketAddr,
+        path: Path,
         next: Instant,
         awaited: [Option<TransactionId>; AWAITED],
     },
@@ -56,10 +56,10 @@ enum Phase {
     Ended,
 }
 
-/// One remote address while it is not known who answers.
+/// One path while it is not known who answers.
 #[derive(Clone, Copy, Debug)]
 struct Pair {
-    remote: SocketAddr,
+    path: Path,
     id: TransactionId,
     next: Instant,
     retry: Duration,
@@ -82,7 +82,7 @@ impl Ids {
 /// A check that is to leave now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Check {
-    pub(crate) remote: SocketAddr,
+    pub(crate) path: Path,
     pub(crate) id: TransactionId,
 }
 
@@ -96,7 +96,7 @@ impl Controlling {
             key: Key::new(remote_pwd),
             tie_breaker: u64::from_be_bytes(tie_breaker),
             ids,
-            remotes: Vec::with_capacity(REMOTES_MAX),
+            paths: Vec::with_capacity(REMOTES_MAX),
             phase: Phase::Ended,
         }
     }
@@ -108,18 +108,18 @@ impl Controlling {
         self.phase = Phase::Ended;
     }
 
-    /// Looks which of `remotes` answers, the first ones first.
-    pub(crate) fn look(&mut self, remotes: &[SocketAddr], now: Instant) {
-        self.remotes.clear();
-        self.remotes.extend(remotes.iter().take(REMOTES_MAX));
+    /// Looks on which of `paths` there is an answer, the first ones first.
+    pub(crate) fn look(&mut self, paths: &[Path], now: Instant) {
+        self.paths.clear();
+        self.paths.extend(paths.iter().take(REMOTES_MAX));
         let ids = &mut self.ids;
-        let pair = |remote: &SocketAddr| Pair {
-            remote: *remote,
+        let pair = |path: &Path| Pair {
+            path: *path,
             id: ids.next(),
             next: now,
             retry: CHECK_RETRY,
         };
-        let pairs: Vec<_> = self.remotes.iter().map(pair).collect();
+        let pairs: Vec<_> = self.paths.iter().map(pair).collect();
         let patience = if pairs.is_empty() {
             Duration::ZERO
         } else {
@@ -133,32 +133,32 @@ impl Controlling {
     }
 
     /// What is or was checked.
-    pub(crate) fn remotes(&self) -> &[SocketAddr] {
-        &self.remotes
+    pub(crate) fn paths(&self) -> &[Path] {
+        &self.paths
     }
 
-    /// The key that an answer from `remote` must be made with, if one is awaited from there under this id.
-    pub(crate) fn awaits(&self, remote: SocketAddr, id: TransactionId) -> Option<&Key> {
+    /// The key that an answer on `path` must be made with, if one is awaited there under this id.
+    pub(crate) fn awaits(&self, path: Path, id: TransactionId) -> Option<&Key> {
         let awaited = match &self.phase {
-            Phase::Looking { pairs, .. } => pairs
-                .iter()
-                .any(|pair| (pair.remote, pair.id) == (remote, id)),
+            Phase::Looking { pairs, .. } => {
+                pairs.iter().any(|pair| (pair.path, pair.id) == (path, id))
+            }
             Phase::Keeping {
-                remote: kept,
+                path: kept,
                 awaited,
                 ..
-            } => *kept == remote && awaited.contains(&Some(id)),
+            } => *kept == path && awaited.contains(&Some(id)),
             Phase::Ended => false,
         };
         awaited.then_some(&self.key)
     }
 
     /// Takes an answer that was awaited and is authentic. It counts once.
-    pub(crate) fn handle_answer(&mut self, remote: SocketAddr, id: TransactionId, now: Instant) {
+    pub(crate) fn handle_answer(&mut self, path: Path, id: TransactionId, now: Instant) {
         match &mut self.phase {
             Phase::Looking { .. } => {
                 self.phase = Phase::Keeping {
-                    remote,
+                    path,
                     next: now + consent_interval(id),
                     awaited: [None; AWAITED],
                 };
@@ -210,12 +210,12 @@ impl Controlling {
                 pair.next = now + pair.retry;
                 pair.retry = (2 * pair.retry).min(CHECK_RETRY_MAX);
                 Some(Check {
-                    remote: pair.remote,
+                    path: pair.path,
                     id: pair.id,
                 })
             }
             Phase::Keeping {
-                remote,
+                path,
                 next,
                 awaited,
             } if *next <= now => {
@@ -223,10 +223,7 @@ impl Controlling {
                 *next = now + consent_interval(id);
                 awaited.rotate_right(1);
                 awaited[0] = Some(id);
-                Some(Check {
-                    remote: *remote,
-                    id,
-                })
+                Some(Check { path: *path, id })
             }
             _ => None,
         }
@@ -259,8 +256,8 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    fn address(port: u16) -> SocketAddr {
-        SocketAddr::from(([192, 0, 2, 1], port))
+    fn address(port: u16) -> Path {
+        Path::listening(([192, 0, 2, 1], port).into())
     }
 
     fn controlling(seed: &str) -> Controlling {
@@ -288,9 +285,7 @@ mod tests {
         of.look(&[address(1), address(2)], start);
         let sent = checks(&mut of, start, start + 9 * 1000 * MS);
         let of_port = |port| {
-            let of = sent
-                .iter()
-                .filter(|(_, check)| check.remote == address(port));
+            let of = sent.iter().filter(|(_, check)| check.path == address(port));
             of.map(|(at, check)| (*at, check.id))
                 .unzip::<_, _, Vec<_>, Vec<_>>()
         };
@@ -335,7 +330,7 @@ mod tests {
         of.handle_answer(address(1), first.id, start);
         assert!(of.awaits(address(1), first.id).is_none(), "it counts once");
         let later = checks(&mut of, start, start + 60 * 1000 * MS);
-        assert!(later.iter().all(|(_, check)| check.remote == address(1)));
+        assert!(later.iter().all(|(_, check)| check.path == address(1)));
     }
 
     #[test]
@@ -366,9 +361,12 @@ mod tests {
         let start = Instant::now();
         let mut of = controlling("a");
         of.look(&[1, 2, 3, 4, 5, 6, 7, 8, 9].map(address), start);
-        assert_eq!(of.remotes(), [1, 2, 3, 4, 5, 6, 7, 8].map(address));
+        assert_eq!(of.paths(), [1, 2, 3, 4, 5, 6, 7, 8].map(address));
         let sent = checks(&mut of, start, start + 400 * MS);
-        let ports: Vec<_> = sent.iter().map(|(_, check)| check.remote.port()).collect();
+        let ports: Vec<_> = sent
+            .iter()
+            .map(|(_, check)| check.path.remote.port())
+            .collect();
         assert_eq!(ports, [1, 2, 3, 4, 5, 6, 7, 8], "each has its turn");
     }
 

@@ -64,9 +64,10 @@ metrics! {
         /// Authenticated answers to the connectivity checks that were sent.
         checks_confirmed: counter = "weir_shard_stun_checks_confirmed_total",
             "As weir_shard_stun_checks_sent_total. When only that one rises, another focus cannot be reached.";
-        /// Remote addresses that were not checked: more than a transport may have, none that can be sent to, or another trunk's.
+        /// Remote addresses that were not checked: more than a transport may have, none that can be sent to, or with no socket left to
+        /// call them from.
         remotes_ignored: counter = "weir_shard_remotes_ignored_total",
-            "Other foci name too many addresses, or two trunks would lie between the same two addresses.";
+            "Other foci name too many addresses, or a shard has more trunks to one address than media.calling_ports.";
         /// Keyframes of publishers.
         keyframes_received: counter = "weir_shard_keyframes_received_total",
             "Somebody starts, switches layers or loses packets. Keyframes cost everybody who watches bandwidth.";
@@ -327,7 +328,8 @@ drops! {
     StunUnknownUser, Received => "stun_unknown_user";
     /// A check, or an answer to one, with a wrong or missing message integrity.
     StunUnauthenticated, Received => "stun_unauthenticated";
-    /// An answer to a check that this end has not made, or has been answered already.
+    /// An answer to a check that this end has not made, or has been answered already; or a check of somebody who was not called, at
+    /// a port that is only called from.
     StunUnsolicited, Received => "stun_unsolicited";
     /// The other end answers a check with an error.
     StunRefused, Received => "stun_refused";

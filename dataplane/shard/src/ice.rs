@@ -2,25 +2,25 @@
 //! transport that calls another lite end makes checks as well, which [`Controlling`] decides on; then it believes in answers.
 //!
 //! One transport's part is here; who a check belongs to is looked up by its user name in the shard's one table, who an answer
-//! belongs to by its address in another.
+//! belongs to by its path in another.
 
-use std::net::SocketAddr;
 use std::time::Instant;
 
 use weir_wire::stun::{Key, TransactionId};
 
 use crate::command::IceCredentials;
 use crate::controlling::Controlling;
-use crate::limits::{ADDRESSES_PER_TRANSPORT, CONSENT, SELECTED_SILENT};
+use crate::limits::{CONSENT, PATHS_PER_TRANSPORT, SELECTED_SILENT};
+use crate::path::Path;
 
-/// Credentials, addresses and consent of one transport.
+/// Credentials, paths and consent of one transport.
 #[derive(Debug)]
 pub(crate) struct Ice {
     credentials: Credentials,
     /// From before a restart, until a check with the new ones arrives.
     previous: Option<Credentials>,
-    addresses: Vec<Address>,
-    selected: Option<SocketAddr>,
+    paths: Vec<Known>,
+    selected: Option<Path>,
     /// The last authenticated check, or answer to one.
     last_check: Instant,
     consent_lost: bool,
@@ -57,9 +57,10 @@ impl From<IceCredentials> for Credentials {
     }
 }
 
+/// A path, and when a check or an answer last came on it.
 #[derive(Clone, Copy, Debug)]
-struct Address {
-    remote: SocketAddr,
+struct Known {
+    path: Path,
     last_check: Instant,
 }
 
@@ -73,12 +74,12 @@ pub(crate) enum Nomination {
 /// What an authenticated check changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Checked {
-    /// This address had to make room.
-    pub(crate) replaced: Option<SocketAddr>,
+    /// This path had to make room.
+    pub(crate) replaced: Option<Path>,
     pub(crate) selected: Option<Selected>,
 }
 
-/// The selected address is another now.
+/// The selected path is another now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Selected {
     /// There was none.
@@ -90,7 +91,7 @@ pub(crate) enum Selected {
 /// What is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ended {
-    /// Nothing may be sent any more, and this end checks nothing. The addresses are to be taken from the table.
+    /// Nothing may be sent any more, and this end checks nothing. The paths are to be taken from the table.
     Consent,
     /// After a restart no address answers; what is selected may be sent to until consent ends.
     Looking,
@@ -98,11 +99,11 @@ pub(crate) enum Ended {
 
 impl Ice {
     pub(crate) fn new(credentials: IceCredentials, now: Instant) -> Self {
-        let addresses = Vec::with_capacity(ADDRESSES_PER_TRANSPORT);
+        let paths = Vec::with_capacity(PATHS_PER_TRANSPORT);
         Self {
             credentials: credentials.into(),
             previous: None,
-            addresses,
+            paths,
             selected: None,
             last_check: now,
             consent_lost: false,
@@ -118,14 +119,14 @@ impl Ice {
         });
     }
 
-    /// Begins to check these addresses; what is selected stays until one of them answers.
-    pub(crate) fn look(&mut self, remotes: &[SocketAddr], now: Instant) {
+    /// Begins to check these paths; what is selected stays until there is an answer on one of them.
+    pub(crate) fn look(&mut self, paths: &[Path], now: Instant) {
         if self.selected.is_none() {
             self.last_check = now;
             self.consent_lost = false;
         }
         if let Some(controlling) = &mut self.controlling {
-            controlling.look(remotes, now);
+            controlling.look(paths, now);
         }
     }
 
@@ -192,13 +193,13 @@ impl Ice {
     /// silent for a while (the participant's address was rebound). None of these where this end nominates.
     pub(crate) fn handle_check(
         &mut self,
-        remote: SocketAddr,
+        path: Path,
         nomination: Nomination,
         now: Instant,
     ) -> Checked {
         self.last_check = now;
         self.consent_lost = false;
-        let replaced = self.note(remote, now);
+        let replaced = self.note(path, now);
         if self.controlling.is_some() {
             return Checked {
                 replaced,
@@ -206,81 +207,72 @@ impl Ice {
             };
         }
         let stale = || {
-            let address = self
-                .addresses
+            let known = self
+                .paths
                 .iter()
-                .find(|address| Some(address.remote) == self.selected);
-            address.is_none_or(|address| {
-                now.saturating_duration_since(address.last_check) >= SELECTED_SILENT
+                .find(|known| Some(known.path) == self.selected);
+            known.is_none_or(|known| {
+                now.saturating_duration_since(known.last_check) >= SELECTED_SILENT
             })
         };
         let selected = match self.selected {
             None => Some(Selected::First),
-            Some(at) if at == remote => None,
+            Some(at) if at == path => None,
             Some(_) if nomination == Nomination::Nominated || stale() => Some(Selected::Moved),
             Some(_) => None,
         };
         if selected.is_some() {
-            self.selected = Some(remote);
+            self.selected = Some(path);
         }
         Checked { replaced, selected }
     }
 
-    /// Notes an authenticated answer that was awaited: where it came from is selected.
-    pub(crate) fn handle_answer(
-        &mut self,
-        remote: SocketAddr,
-        id: TransactionId,
-        now: Instant,
-    ) -> Checked {
+    /// Notes an authenticated answer that was awaited: the path that it came on is selected.
+    pub(crate) fn handle_answer(&mut self, path: Path, id: TransactionId, now: Instant) -> Checked {
         self.last_check = now;
         self.consent_lost = false;
         if let Some(controlling) = &mut self.controlling {
-            controlling.handle_answer(remote, id, now);
+            controlling.handle_answer(path, id, now);
         }
-        let replaced = self.note(remote, now);
-        let selected = match self.selected.replace(remote) {
+        let replaced = self.note(path, now);
+        let selected = match self.selected.replace(path) {
             None => Some(Selected::First),
-            Some(before) if before == remote => None,
+            Some(before) if before == path => None,
             Some(_) => Some(Selected::Moved),
         };
         Checked { replaced, selected }
     }
 
-    fn note(&mut self, remote: SocketAddr, now: Instant) -> Option<SocketAddr> {
-        if let Some(address) = self
-            .addresses
-            .iter_mut()
-            .find(|address| address.remote == remote)
-        {
-            address.last_check = now;
+    fn note(&mut self, path: Path, now: Instant) -> Option<Path> {
+        if let Some(known) = self.paths.iter_mut().find(|known| known.path == path) {
+            known.last_check = now;
             return None;
         }
-        let address = Address {
-            remote,
+        let known = Known {
+            path,
             last_check: now,
         };
-        if self.addresses.len() < ADDRESSES_PER_TRANSPORT {
-            self.addresses.push(address);
+        if self.paths.len() < PATHS_PER_TRANSPORT {
+            self.paths.push(known);
             return None;
         }
         let others = self
-            .addresses
+            .paths
             .iter_mut()
-            .filter(|address| Some(address.remote) != self.selected);
-        let oldest = others.min_by_key(|address| address.last_check)?;
-        Some(std::mem::replace(oldest, address).remote)
+            .filter(|known| Some(known.path) != self.selected);
+        let oldest = others.min_by_key(|known| known.last_check)?;
+        Some(std::mem::replace(oldest, known).path)
     }
 
-    /// Where to send.
-    pub(crate) fn selected(&self) -> Option<SocketAddr> {
+    /// Where to send, and from where.
+    pub(crate) fn selected(&self) -> Option<Path> {
         self.selected
     }
 
-    /// Forgets an address that belongs to another transport now.
-    pub(crate) fn forget(&mut self, remote: SocketAddr) {
-        self.addresses.retain(|address| address.remote != remote);
-        if self.selected == Some(remote) {
+    /// Forgets a path that belongs to another transport now.
+    pub(crate) fn forget(&mut self, path: Path) {
+        self.paths.retain(|known| known.path != path);
+        if self.selected == Some(path) {
             self.selected = None;
         }
     }
@@ -312,9 +304,9 @@ impl Ice {
         given_up.then_some(Ended::Looking)
     }
 
-    /// Takes all addresses out.
-    pub(crate) fn take_addresses(&mut self) -> impl Iterator<Item = SocketAddr> {
-        self.addresses.drain(..).map(|address| address.remote)
+    /// Takes all paths out.
+    pub(crate) fn take_paths(&mut self) -> impl Iterator<Item = Path> {
+        self.paths.drain(..).map(|known| known.path)
     }
 }
 
@@ -334,8 +326,8 @@ mod tests {
         }
     }
 
-    fn address(port: u16) -> SocketAddr {
-        SocketAddr::from(([192, 0, 2, 1], port))
+    fn address(port: u16) -> Path {
+        Path::listening(([192, 0, 2, 1], port).into())
     }
 
     #[test]
@@ -379,7 +371,7 @@ mod tests {
                 .replaced;
             assert!(replaced.is_some_and(|gone| gone != address(1)));
         }
-        assert_eq!(ice.addresses.len(), 4);
+        assert_eq!(ice.paths.len(), 4);
         assert_eq!(ice.selected(), Some(address(1)));
     }
 
@@ -419,7 +411,7 @@ mod tests {
         ice.control(|| Key::new("secret"));
         ice.look(&[address(1), address(2)], start);
         let check = ice.controlling_mut().unwrap().poll_check(start).unwrap();
-        assert_eq!(check.remote, address(1));
+        assert_eq!(check.path, address(1));
         (ice, check.id)
     }
 
@@ -484,7 +476,7 @@ mod tests {
             .unwrap()
             .poll_check(start + SECOND)
             .unwrap();
-        let moved = ice.handle_answer(check.remote, check.id, start + SECOND);
+        let moved = ice.handle_answer(check.path, check.id, start + SECOND);
         assert_eq!(moved.selected, Some(Selected::Moved));
         assert_eq!(ice.selected(), Some(address(2)));
     }

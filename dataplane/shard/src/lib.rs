@@ -35,6 +35,7 @@ mod layers;
 mod nack;
 mod pacer;
 mod packet;
+mod path;
 mod publisher;
 mod rate;
 mod reason;
@@ -61,6 +62,7 @@ pub use ids::{
     SubscriptionId, TrackId, TransportId,
 };
 pub use metrics::Counter;
+pub use path::{Local, Path};
 pub use reason::{Direction, Reason, Stage, Withheld};
 pub use shard::{Opened, Shard};
 pub use status::{Speaker, Speakers, SubscriptionStatus, TransportStatus};

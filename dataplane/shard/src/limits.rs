@@ -59,8 +59,8 @@ pub const TRACKS_MAX: usize = 4 * TRANSPORTS_MAX;
 /// what was sent.
 pub const SUBSCRIPTIONS_MAX: usize = 32 * 1024;
 
-/// Addresses of one transport: IPv4 and IPv6 of two interfaces. A fifth replaces the one not checked for longest.
-pub const ADDRESSES_PER_TRANSPORT: usize = 4;
+/// Paths of one transport: to IPv4 and IPv6 addresses of two interfaces. A fifth replaces the one not checked for longest.
+pub const PATHS_PER_TRANSPORT: usize = 4;
 
 /// SSRCs that one transport may send: 3 layers and 3 retransmission streams of a camera and of a few screen shares, and
 /// those they replace. An attacker who invents SSRCs reaches only this.

@@ -28,7 +28,6 @@ mod voices;
 pub use media::Opened;
 
 use std::collections::{HashMap, VecDeque};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -41,10 +40,11 @@ use crate::event::Event;
 use crate::ids::{ConferenceId, SubscriptionId, TrackId, TransportId};
 use crate::kept::Kept;
 use crate::limits::{
-    ADDRESSES_PER_TRANSPORT, EVENTS_MAX, LAYERS_MAX, PACKETS_PER_BATCH_MAX, PICTURES_MAX,
-    REPEATS_MAX, TICK,
+    EVENTS_MAX, LAYERS_MAX, PACKETS_PER_BATCH_MAX, PATHS_PER_TRANSPORT, PICTURES_MAX, REPEATS_MAX,
+    TICK,
 };
 use crate::packet::Packets;
+use crate::path::Path;
 use crate::publisher::{Source, Track};
 use crate::reason::Stage;
 use crate::speaker::{Selection, Voices};
@@ -76,10 +76,12 @@ pub struct Shard {
     subscription_ids: HashMap<SubscriptionId, u32, SeededHash>,
     /// Local user name fragments.
     ufrags: HashMap<Box<str>, u32, SeededHash>,
-    /// Addresses that authenticated checks came from, or answers to checks.
-    addresses: HashMap<SocketAddr, u32, SeededHash>,
-    /// Addresses that transports check, at most [`crate::limits::REMOTES_MAX`] each. Changed by commands, and when one has answered.
-    asked: HashMap<SocketAddr, u32, SeededHash>,
+    /// Paths that authenticated checks came on, or answers to checks.
+    paths: HashMap<Path, u32, SeededHash>,
+    /// Paths that transports check, at most [`crate::limits::REMOTES_MAX`] each. Changed by commands, and when one has answered.
+    asked: HashMap<Path, u32, SeededHash>,
+    /// Sockets of each address family to call others from, besides the one to listen on.
+    calling_sockets: u8,
 
     packets: Packets,
     kept: Kept,
@@ -126,11 +128,12 @@ impl Shard {
             track_ids: HashMap::with_hasher(hash),
             subscription_ids: HashMap::with_hasher(hash),
             ufrags: HashMap::with_hasher(hash),
-            addresses: HashMap::with_capacity_and_hasher(
-                config.transports_max * ADDRESSES_PER_TRANSPORT,
+            paths: HashMap::with_capacity_and_hasher(
+                config.transports_max * PATHS_PER_TRANSPORT,
                 hash,
             ),
             asked: HashMap::with_hasher(hash),
+            calling_sockets: config.calling_sockets,
             packets: Packets::new(config.history_packets_max + PACKETS_PER_BATCH_MAX),
             kept: Kept::new(config.history_packets_max),
             tx: Tx::new(config.send_buffers, config.transports_max),
@@ -147,25 +150,20 @@ impl Shard {
     }
 
     /// Takes a received datagram. The buffer comes back by [`Shard::poll_free`], at once or when it has left the history.
-    pub fn handle_datagram(&mut self, buffer: ReceiveBuffer, remote: SocketAddr, now: Instant) {
-        if let Some(opened) = self.open(buffer, remote, now) {
+    pub fn handle_datagram(&mut self, buffer: ReceiveBuffer, path: Path, now: Instant) {
+        if let Some(opened) = self.open(buffer, path, now) {
             self.route(opened, now);
         }
     }
 
     /// The first half of [`Shard::handle_datagram`], for a runtime that measures both: sorts, authenticates and decrypts. Media
     /// comes back, for [`Shard::route`] before anything else is called; everything else is done with.
-    pub fn open(
-        &mut self,
-        buffer: ReceiveBuffer,
-        remote: SocketAddr,
-        now: Instant,
-    ) -> Option<Opened> {
+    pub fn open(&mut self, buffer: ReceiveBuffer, path: Path, now: Instant) -> Option<Opened> {
         self.counters.datagrams_received.add(1);
         self.counters
             .bytes_received
             .add(buffer.datagram().len() as u64);
-        self.receive(buffer, remote, now)
+        self.receive(buffer, path, now)
     }
 
     /// The second half: finds out what the packet is, who takes it, and with which numbers.

@@ -5,7 +5,6 @@
 //! `UDP_SEGMENT`: all datagrams of such a run have one size, only the last may be shorter.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::time::Instant;
 
 use crate::buffer::{SendBuffer, Transmit};
@@ -13,6 +12,7 @@ use crate::counters::Counters;
 use crate::ids::SubscriptionId;
 use crate::limits::{OUTGOING_MAX, SEGMENTS_MAX};
 use crate::packet::Slot;
+use crate::path::Path;
 use crate::rewriter::Outgoing;
 use crate::transport::NONE;
 
@@ -135,7 +135,7 @@ impl Tx {
     /// Hands a buffer over. An empty one goes back to the pool.
     pub(crate) fn transmit(
         &mut self,
-        remote: SocketAddr,
+        path: Path,
         segment: usize,
         buffer: SendBuffer,
         counters: &Counters,
@@ -152,7 +152,7 @@ impl Tx {
         counters.send_segments.record(segments);
         counters.bytes_sent.add(len as u64);
         self.transmits.push_back(Transmit {
-            remote,
+            path,
             segment_bytes,
             buffer,
         });
@@ -163,10 +163,10 @@ impl Tx {
     }
 }
 
-/// A run of datagrams of one size to one destination.
+/// A run of datagrams of one size on one path.
 #[derive(Debug)]
 pub(crate) struct Run {
-    remote: SocketAddr,
+    path: Path,
     buffer: Option<SendBuffer>,
     /// The size of its datagrams, and how many there are.
     segment: usize,
@@ -176,9 +176,9 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    pub(crate) fn new(remote: SocketAddr) -> Self {
+    pub(crate) fn new(path: Path) -> Self {
         Self {
-            remote,
+            path,
             buffer: None,
             segment: 0,
             segments: 0,
@@ -230,7 +230,7 @@ impl Run {
     /// Hands the run over and starts anew.
     pub(crate) fn finish(&mut self, tx: &mut Tx, counters: &Counters) {
         if let Some(buffer) = self.buffer.take() {
-            tx.transmit(self.remote, self.segment, buffer, counters);
+            tx.transmit(self.path, self.segment, buffer, counters);
         }
         (self.segment, self.segments, self.ended) = (0, 0, false);
     }
@@ -240,10 +240,14 @@ impl Run {
 mod tests {
     use super::*;
 
+    fn path() -> Path {
+        Path::listening(([192, 0, 2, 1], 9).into())
+    }
+
     fn runs(lens: &[usize], pad: usize) -> Vec<(u16, Vec<usize>)> {
         let counters = Counters::default();
         let mut tx = Tx::new(64, 1);
-        let mut run = Run::new(SocketAddr::from(([192, 0, 2, 1], 9)));
+        let mut run = Run::new(path());
         for &len in lens {
             let len = len + run.lacks(len, pad);
             run.room(len, &mut tx, &counters).unwrap().fill(7);
@@ -301,7 +305,7 @@ mod tests {
         tx.give_back(buffer);
         let mut buffer = tx.take().unwrap();
         buffer.advance(10);
-        tx.transmit(SocketAddr::from(([192, 0, 2, 1], 9)), 10, buffer, &counters);
+        tx.transmit(path(), 10, buffer, &counters);
         let transmit = tx.poll_transmit().unwrap();
         assert_eq!((tx.out(), transmit.segments()), (1, 1));
         tx.give_back(transmit.buffer);

@@ -10,7 +10,7 @@ use std::time::Instant;
 use support::trunk::Foci;
 use support::world::Watch;
 use support::{AudioSource, Bottleneck, Link, MS, Rng, SECOND, Subscribed, VideoSource, World};
-use weir_shard::{ReceiveBuffer, Size};
+use weir_shard::{Path, ReceiveBuffer, Size};
 use weir_wire::Seq;
 
 thread_local! {
@@ -145,7 +145,7 @@ fn packets_pass_without_allocation() {
         for (now, address, datagram) in &prepared {
             let mut buffer = buffers.pop().expect("buffers come back");
             buffer.fill(datagram);
-            shard.handle_datagram(buffer, *address, *now);
+            shard.handle_datagram(buffer, Path::listening(*address), *now);
             shard.handle_timeout(*now);
             shard.flush(*now);
             while let Some(transmit) = shard.poll_transmit() {

@@ -6,7 +6,7 @@ mod support;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use support::trunk::{Foci, TRUNK, Turn, called, calling, turns};
+use support::trunk::{Foci, TRUNK, Turn, called, calling, numbered, turns};
 use support::{Link, MS, SECOND};
 use weir_shard::{Command, DropReason, Event, IceCredentials, TransportId};
 use weir_wire::stun::{self, Class, Key, Message, Role, TransactionId};
@@ -353,14 +353,9 @@ fn a_trunk_keeps_its_address_whoever_else_proves_or_checks_it() {
     foci.run(SECOND);
     // A second trunk between the same two addresses.
     let second = TransportId(78);
-    let ice = |of: IceCredentials| IceCredentials {
-        local_ufrag: format!("{}-second", of.local_ufrag),
-        remote_ufrag: format!("{}-second", of.remote_ufrag),
-        ..of
-    };
     foci.near.command(Command::AddTransport {
         id: second,
-        ice: ice(calling(0)),
+        ice: numbered(2, calling(0)),
     });
     foci.near.command(Command::CheckRemotes {
         id: second,

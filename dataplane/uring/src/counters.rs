@@ -69,9 +69,12 @@ weir_shard::metrics! {
         /// Sends that failed.
         send_errors: counter = "weir_ring_send_errors_total",
             "A firewall, a route or the network card refuses what the focus sends.";
-        /// Sends for a destination whose address family has no socket.
+        /// Sends for which there was no socket: none of the destination's address family, or none could be opened.
         sends_unroutable: counter = "weir_ring_sends_unroutable_total",
-            "media.listen lacks IPv4 or IPv6.";
+            "media.listen lacks IPv4 or IPv6. Or the process is at its limit of open files, see the log.";
+        /// Sockets that have been opened to call other foci from, besides those that are listened on (now).
+        calling_sockets: gauge = "weir_ring_calling_sockets",
+            "More trunks to one address at a time than ever before. They stay open; media.calling_ports limits them.";
         /// Runs of datagrams that the kernel or the network card refused, and that went out one by one.
         segmentation_refused: counter = "weir_ring_segmentation_refused_total",
             "The network card cannot segment UDP: sends cost the kernel a multiple.";

@@ -69,7 +69,7 @@ pub struct ShutdownError;
 /// Starts a shard on a thread of its own and waits until it can receive.
 pub fn spawn(config: Config) -> Result<ShardHandle, SpawnError> {
     config.validate()?;
-    let sockets = Sockets::open(&config.listen)?;
+    let sockets = Sockets::open(&config.listen, config.shard.calling_sockets)?;
     let addresses = sockets.addresses();
     let (commands, commands_end) = RingBuffer::new(COMMAND_RING_ENTRIES);
     let (events_end, events) = RingBuffer::new(EVENT_RING_ENTRIES);

@@ -105,6 +105,13 @@ impl Ring {
         result.map_err(|source| SpawnError::register("sockets as fixed files", source))
     }
 
+    /// Puts a descriptor into a place that was registered as a hole.
+    pub(crate) fn register_file(&self, place: u32, descriptor: RawFd) -> io::Result<()> {
+        let submitter = self.uring.submitter();
+        let changed = submitter.register_files_update(place, &[descriptor]);
+        changed.map(drop)
+    }
+
     /// Registers the ring of receive buffers.
     pub(crate) fn register_buffers(
         &self,

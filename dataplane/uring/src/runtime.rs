@@ -16,7 +16,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use io_uring::types::RecvMsgOut;
 use io_uring::{opcode, types};
-use weir_shard::{ReceiveBuffer, Shard, Transmit};
+use weir_shard::{Path, ReceiveBuffer, Shard, Transmit};
 
 use crate::buffers::ReceiveBuffers;
 use crate::config::{
@@ -114,7 +114,7 @@ impl Runtime {
         links: Links,
     ) -> Result<Runtime, SpawnError> {
         let ring = Ring::new(links.shared.ring_counters.clone())?;
-        let mut descriptors: Vec<_> = sockets.descriptors().collect();
+        let mut descriptors = sockets.descriptors();
         descriptors.push(links.shared.commands_bell.as_fd().as_raw_fd());
         descriptors.push(links.shared.events_bell.as_fd().as_raw_fd());
         ring.register_files(&descriptors)?;
@@ -294,10 +294,12 @@ impl Runtime {
             return;
         };
         let written = usize::try_from(completed.result).unwrap_or(0);
-        match datagram(&mut buffer, written, self.pinned.header()) {
-            Some((remote, len)) if self.phase == Phase::Running => {
+        let came = datagram(&mut buffer, written, self.pinned.header())
+            .and_then(|(remote, len)| Some((self.sockets.path_to(socket, remote)?, len)));
+        match came {
+            Some((path, len)) if self.phase == Phase::Running => {
                 buffer.set_range(RECEIVE_HEADER_BYTES + NAME_BYTES, len);
-                let Some(opened) = self.shard.open(buffer, remote, now) else {
+                let Some(opened) = self.shard.open(buffer, path, now) else {
                     return;
                 };
                 self.laps.end_of(Step::Receive);
@@ -321,9 +323,10 @@ impl Runtime {
     }
 
     fn transmit(&mut self, transmit: Transmit) {
-        let counters = &self.links.shared.ring_counters;
-        let Some(socket) = self.sockets.place_for(transmit.remote) else {
-            counters.sends_unroutable.add(1);
+        let path = transmit.path;
+        let open = self.sockets.place_of(path);
+        let Some(socket) = open.or_else(|| self.open_socket(path)) else {
+            self.links.shared.ring_counters.sends_unroutable.add(1);
             return self.shard.handle_sent(transmit.buffer);
         };
         match self.sends.load(transmit, socket) {
@@ -331,8 +334,28 @@ impl Runtime {
             Err(transmit) => {
                 // There are as many slots as the shard has buffers.
                 debug_assert!(false, "more transmits than send buffers");
-                counters.send_errors.add(1);
+                self.links.shared.ring_counters.send_errors.add(1);
                 self.shard.handle_sent(transmit.buffer);
+            }
+        }
+    }
+
+    /// Opens the socket that a call is to leave from: the first time only, so it may cost some system calls. The batch ends with a
+    /// receive on it.
+    fn open_socket(&mut self, path: Path) -> Option<u32> {
+        let opened = self.sockets.open_for(path, |place, socket| {
+            self.ring.register_file(place, socket.as_raw_fd())
+        });
+        match opened {
+            Ok(opened) => {
+                let counters = &self.links.shared.ring_counters;
+                counters.calling_sockets.set(self.sockets.calling() as u64);
+                self.receiving.resize(self.sockets.len(), false);
+                opened
+            }
+            Err(error) => {
+                tracing::error!(%error, "no socket to call another focus from");
+                None
             }
         }
     }
@@ -389,7 +412,7 @@ impl Runtime {
         }
         if any && self.links.shared.events_bell.must_ring() {
             self.links.shared.ring_counters.control_wakeups.add(1);
-            let place = types::Fixed(self.sockets.len() as u32 + 1);
+            let place = types::Fixed(self.sockets.room() as u32 + 1);
             let entry =
                 opcode::Write::new(place, (&raw const ONE).cast(), size_of::<u64>() as u32).build();
             // SAFETY: the entry points to a static that is never written.
@@ -419,7 +442,7 @@ impl Runtime {
             self.links.shared.ring_counters.receives_armed.add(1);
         }
         if !self.listening {
-            let place = types::Fixed(self.sockets.len() as u32);
+            let place = types::Fixed(self.sockets.room() as u32);
             let entry = opcode::Read::new(
                 place,
                 self.pinned.bell.as_ptr().cast(),

@@ -115,7 +115,7 @@ impl SendSlots {
             _ => Progress::Whole,
         };
         let slot = &mut self.slots[index as usize];
-        slot.address(transmit.remote);
+        slot.address(transmit.path.remote);
         slot.load = Some(Load {
             segment_bytes: usize::from(transmit.segment_bytes).max(1),
             buffer: transmit.buffer,
@@ -252,6 +252,8 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
+    use weir_shard::Path;
+
     use super::*;
     use crate::ring::{Ring, Token};
     use crate::socket::Sockets;
@@ -271,7 +273,7 @@ mod tests {
     }
 
     /// A ring with one sending socket, and a peer that receives.
-    struct Path {
+    struct Way {
         ring: Ring,
         sends: SendSlots,
         peer: UdpSocket,
@@ -281,15 +283,14 @@ mod tests {
         _sockets: Sockets,
     }
 
-    impl Path {
-        fn new() -> Path {
-            let sockets = Sockets::open(&["127.0.0.1:0".parse().unwrap()]).unwrap();
+    impl Way {
+        fn new() -> Way {
+            let sockets = Sockets::open(&["127.0.0.1:0".parse().unwrap()], 0).unwrap();
             let ring = Ring::new(Arc::default()).unwrap();
-            ring.register_files(&sockets.descriptors().collect::<Vec<_>>())
-                .unwrap();
+            ring.register_files(&sockets.descriptors()).unwrap();
             let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
             peer.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-            Path {
+            Way {
                 ring,
                 sends: SendSlots::new(4),
                 peer,
@@ -302,7 +303,7 @@ mod tests {
         /// Sends a run and gives the lengths of what arrives. Waits until the kernel is done with the slot.
         fn send(&mut self, bytes: &[u8], segment_bytes: u16) -> Vec<usize> {
             let transmit = Transmit {
-                remote: self.peer.local_addr().unwrap(),
+                path: Path::listening(self.peer.local_addr().unwrap()),
                 segment_bytes,
                 buffer: SendBuffer::filled(bytes),
             };
@@ -357,53 +358,53 @@ mod tests {
 
     #[test]
     fn a_run_is_one_send_and_arrives_as_datagrams() {
-        let mut path = Path::new();
-        assert_eq!(path.send(&bytes(1200), 1200), [1200]);
-        assert_eq!(path.send(&bytes(3900), 1200), [1200, 1200, 1200, 300]);
-        assert_eq!(path.send(&bytes(2400), 1200), [1200, 1200]);
-        assert_eq!((path.refused, path.failed), (0, 0));
+        let mut way = Way::new();
+        assert_eq!(way.send(&bytes(1200), 1200), [1200]);
+        assert_eq!(way.send(&bytes(3900), 1200), [1200, 1200, 1200, 300]);
+        assert_eq!(way.send(&bytes(2400), 1200), [1200, 1200]);
+        assert_eq!((way.refused, way.failed), (0, 0));
     }
 
     #[test]
     fn a_run_that_the_kernel_refuses_goes_out_one_by_one() {
-        let mut path = Path::new();
+        let mut way = Way::new();
         // No Linux takes more than 128 segments.
-        assert_eq!(path.send(&bytes(150 * 20 + 7), 20).len(), 151);
-        assert_eq!((path.refused, path.failed), (1, 0));
+        assert_eq!(way.send(&bytes(150 * 20 + 7), 20).len(), 151);
+        assert_eq!((way.refused, way.failed), (1, 0));
         // That was about this run only: the next is one send again.
-        assert_eq!(path.send(&bytes(200), 100), [100, 100]);
-        assert_eq!(path.refused, 1);
+        assert_eq!(way.send(&bytes(200), 100), [100, 100]);
+        assert_eq!(way.refused, 1);
     }
 
     #[test]
     fn without_offload_no_run_is_tried_again() {
-        let mut path = Path::new();
+        let mut way = Way::new();
         let transmit = |bytes: &[u8]| Transmit {
-            remote: path.peer.local_addr().unwrap(),
+            path: Path::listening(way.peer.local_addr().unwrap()),
             segment_bytes: 100,
             buffer: SendBuffer::filled(bytes),
         };
-        let slot = path.sends.load(transmit(&bytes(250)), 0).ok().unwrap();
-        let again = path.sends.complete(slot, -libc::EIO);
+        let slot = way.sends.load(transmit(&bytes(250)), 0).ok().unwrap();
+        let again = way.sends.complete(slot, -libc::EIO);
         assert!(matches!(
             again,
             Some(Completion::Again { refused: true, .. })
         ));
         // One of the datagrams fails: counted, and the others are sent.
-        let again = path.sends.complete(slot, 100);
+        let again = way.sends.complete(slot, 100);
         assert!(matches!(
             again,
             Some(Completion::Again { failed: false, .. })
         ));
-        let again = path.sends.complete(slot, -libc::EPERM);
+        let again = way.sends.complete(slot, -libc::EPERM);
         assert!(matches!(
             again,
             Some(Completion::Again { failed: true, .. })
         ));
-        let done = path.sends.complete(slot, 50);
+        let done = way.sends.complete(slot, 50);
         assert!(matches!(done, Some(Completion::Done { failed: false, .. })));
-        assert_eq!(path.send(&bytes(250), 100), [100, 100, 50]);
-        assert_eq!(path.refused, 0);
-        assert!(path.sends.complete(0, 0).is_none());
+        assert_eq!(way.send(&bytes(250), 100), [100, 100, 50]);
+        assert_eq!(way.refused, 0);
+        assert!(way.sends.complete(0, 0).is_none());
     }
 }

@@ -257,6 +257,94 @@ fn a_shard_calls_another_from_its_socket_of_the_same_family() {
     }
 }
 
+/// The credentials of a trunk, as the calling shard has them, and as the called one does.
+fn trunk(number: u32) -> [IceCredentials; 2] {
+    let of = |local: &str, remote: &str| IceCredentials {
+        local_ufrag: format!("{local}{number}"),
+        local_pwd: format!("the password of the {local} one"),
+        remote_ufrag: format!("{remote}{number}"),
+        remote_pwd: format!("the password of the {remote} one"),
+    };
+    [of("calling", "called"), of("called", "calling")]
+}
+
+/// Begins a trunk from one shard to another, and gives the address that the called one sees.
+fn call(
+    calling: &mut ShardHandle,
+    called: &mut ShardHandle,
+    to: SocketAddr,
+    number: u32,
+) -> SocketAddr {
+    let id = TransportId(number);
+    for (shard, ice) in [&mut *calling, &mut *called].into_iter().zip(trunk(number)) {
+        shard.send(Command::AddTransport { id, ice }).unwrap();
+    }
+    let remotes = vec![to];
+    calling.send(Command::CheckRemotes { id, remotes }).unwrap();
+    assert_eq!(wait_for(calling, connected_event), (id, to));
+    let (connected, from) = wait_for(called, connected_event);
+    assert_eq!(connected, id);
+    from
+}
+
+/// Sends a datagram over each trunk in both directions, and waits until all have come.
+fn say_hello(calling: &mut ShardHandle, called: &mut ShardHandle, numbers: &[u32]) {
+    let hello = |number: u32| [b"\x16\xfe\xfd hello ".as_slice(), &number.to_be_bytes()].concat();
+    for shard in [&mut *calling, &mut *called] {
+        for number in numbers {
+            let (id, datagram) = (TransportId(*number), hello(*number));
+            shard.send(Command::SendDatagram { id, datagram }).unwrap();
+        }
+    }
+    for shard in [calling, called] {
+        let mut came: Vec<_> = numbers
+            .iter()
+            .map(|_| wait_for(shard, datagram_event))
+            .collect();
+        came.sort_unstable();
+        let sent = numbers.iter().map(|of| (TransportId(*of), hello(*of)));
+        assert_eq!(came, sent.collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn trunks_to_one_address_leave_from_sockets_of_their_own() {
+    for family in [0, 1] {
+        let mut called = spawn(config(0)).unwrap();
+        let mut caller = config(1);
+        caller.shard.calling_sockets = 2;
+        let mut calling = spawn(caller).unwrap();
+        let opened = |of: &ShardHandle| of.ring_counters().calling_sockets.get();
+        assert_eq!(opened(&calling), 0);
+        let (from, to) = (calling.addresses()[family], called.addresses()[family]);
+        let seen = [1, 2, 3].map(|number| call(&mut calling, &mut called, to, number));
+        assert!(seen.iter().all(|address| address.ip() == from.ip()));
+        assert!(seen[0] != seen[1], "{seen:?}");
+        assert!(!seen[..2].contains(&from), "{seen:?}");
+        assert_eq!(seen[2], from, "the others are taken");
+        say_hello(&mut calling, &mut called, &[1, 2, 3]);
+        // One ends, the others go on, and another takes its place.
+        for shard in [&mut calling, &mut called] {
+            let id = TransportId(2);
+            shard.send(Command::RemoveTransport { id }).unwrap();
+        }
+        say_hello(&mut calling, &mut called, &[1, 3]);
+        assert_eq!(call(&mut calling, &mut called, to, 4), seen[1]);
+        say_hello(&mut calling, &mut called, &[1, 3, 4]);
+        assert_eq!((opened(&calling), opened(&called)), (2, 0));
+        for shard in [calling, called] {
+            let counters = Arc::clone(shard.ring_counters());
+            assert_eq!(shard.shutdown().unwrap().unfinished_requests, 0);
+            assert_eq!(counters.sends_unroutable.get(), 0);
+            assert_eq!(counters.send_errors.get(), 0);
+        }
+        // Their ports are free again.
+        for address in seen {
+            UdpSocket::bind(address).unwrap();
+        }
+    }
+}
+
 #[test]
 fn the_thread_is_named_and_pinned() {
     let allowed = allowed_cores("/proc/self/status");

@@ -56,6 +56,46 @@ async fn participants_of_two_foci_see_and_hear_each_other_over_one_trunk() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn two_foci_of_one_shard_each_share_three_conferences_at_a_time() {
+    let site = Site::start_foci(2, 1, V4).await;
+    let mut pairs = Vec::new();
+    for (here, there) in [("alice", "bob"), ("carol", "dave"), ("erin", "frank")] {
+        let call = site.call().await;
+        let here = site.join_at(0, &call, here, SMALL).await;
+        let there = site.join_at(1, &call, there, SMALL).await;
+        until_media_flows(&[&here, &there]).await;
+        pairs.push([here, there]);
+    }
+    for focus in [0, 1] {
+        until_is(&site, focus, "weir_trunks", 3.0).await;
+        let ignored = "weir_shard_remotes_ignored_total{shard=\"0\"}";
+        until_is(&site, focus, ignored, 0.0).await;
+    }
+    for [here, there] in &pairs {
+        until_media_flows(&[here, there]).await;
+        for participant in [here, there] {
+            site.assert_undisturbed(participant);
+            let report = participant.report();
+            assert_eq!(report.streams.len(), 2, "the other's camera and microphone");
+            assert_eq!(report.unbound_packets, 0);
+        }
+    }
+    // One ends; the others go on.
+    for participant in pairs.remove(1) {
+        participant.leave().await;
+    }
+    for focus in [0, 1] {
+        until_is(&site, focus, "weir_trunks", 2.0).await;
+    }
+    for [here, there] in &pairs {
+        until_media_flows(&[here, there]).await;
+        site.assert_undisturbed(here);
+        site.assert_undisturbed(there);
+    }
+    site.stop(pairs.into_iter().flatten().collect()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_layer_on_a_trunk_follows_the_largest_that_is_wanted_behind_it() {
     let site = Site::start_foci(2, 1, V4).await;
     let call = site.call().await;

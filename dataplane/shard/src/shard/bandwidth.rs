@@ -319,7 +319,7 @@ impl Shard {
         let Some(transport) = self.transports.get(index) else {
             return;
         };
-        let Some(remote) = transport.ice.selected() else {
+        let Some(path) = transport.ice.selected() else {
             return;
         };
         let Some(on) = transport
@@ -330,7 +330,7 @@ impl Shard {
         else {
             return;
         };
-        let mut run = Run::new(remote);
+        let mut run = Run::new(path);
         let mut left = bytes.min(ESTIMATE_MAX_BPS);
         for _ in 0..PROBE_PACKETS_MAX {
             match self.seal_padding(index, on, &mut run, now) {

@@ -11,17 +11,18 @@ use crate::event::Event;
 use crate::ice::{Checked, Ended, Nomination, Selected};
 use crate::ids::TransportId;
 use crate::limits::REMOTES_MAX;
+use crate::path::{Local, Path};
 use crate::shard::Shard;
 
 impl Shard {
     /// Takes a STUN message. What is not authentic gets no answer at all: an answer would only help those who guess, or who send
     /// in another's name.
-    pub(super) fn stun(&mut self, datagram: &[u8], remote: SocketAddr, now: Instant) {
+    pub(super) fn stun(&mut self, datagram: &[u8], path: Path, now: Instant) {
         let taken = match Message::parse(datagram) {
             Ok(message) if message.is_binding() && message.check_fingerprint() != Some(false) => {
                 match message.class() {
-                    Class::Request => self.answer(&message, remote, now),
-                    Class::Success | Class::Error => self.answered(&message, remote, now),
+                    Class::Request => self.answer(&message, path, now),
+                    Class::Success | Class::Error => self.answered(&message, path, now),
                     Class::Indication => Err(DropReason::StunMalformed),
                 }
             }
@@ -33,16 +34,11 @@ impl Shard {
     }
 
     /// Answers a check (RFC 8445 §7.3).
-    fn answer(
-        &mut self,
-        check: &Message<'_>,
-        remote: SocketAddr,
-        now: Instant,
-    ) -> Result<(), DropReason> {
+    fn answer(&mut self, check: &Message<'_>, path: Path, now: Instant) -> Result<(), DropReason> {
         let mut answer = [0; stun::MESSAGE_BYTES_MAX];
-        let (transport, len) = self.authenticate(check, remote, &mut answer)?;
+        let (transport, len) = self.authenticate(check, path, &mut answer)?;
         self.counters.checks_answered.add(1);
-        self.send_plain(remote, &answer[..len]);
+        self.send_plain(path, &answer[..len]);
         let nomination = if check.use_candidate() {
             Nomination::Nominated
         } else {
@@ -50,8 +46,8 @@ impl Shard {
         };
         let of = self.transports.get(transport);
         if of.is_some_and(|of| of.ice.believes_checks()) {
-            self.believe(transport, remote, now, |ice| {
-                ice.handle_check(remote, nomination, now)
+            self.believe(transport, path, now, |ice| {
+                ice.handle_check(path, nomination, now)
             });
         }
         Ok(())
@@ -61,9 +57,13 @@ impl Shard {
     fn authenticate(
         &mut self,
         check: &Message<'_>,
-        remote: SocketAddr,
+        path: Path,
         answer: &mut [u8],
     ) -> Result<(u32, usize), DropReason> {
+        let asked = self.asked.get(&path).copied();
+        if path.local != Local::LISTENING && asked.is_none() {
+            return Err(DropReason::StunUnsolicited);
+        }
         let (local, peer) = check.ufrags().ok_or(DropReason::StunMalformed)?;
         let transport = *self.ufrags.get(local).ok_or(DropReason::StunUnknownUser)?;
         let of = self
@@ -74,13 +74,13 @@ impl Shard {
         check
             .check_integrity(key)
             .map_err(|_| DropReason::StunUnauthenticated)?;
-        if self.asked.get(&remote).is_some_and(|of| *of != transport) {
-            // A check may come in another's name, from an address that an answer came from: answers weigh more.
+        if asked.is_some_and(|of| of != transport) {
+            // A check may come in another's name, on a path that an answer came on: answers weigh more.
             return Err(DropReason::AddressTaken);
         }
         let id = check.transaction_id();
         let len = match check.unknown_required() {
-            None => stun::emit_success(id, remote, key, answer),
+            None => stun::emit_success(id, path.remote, key, answer),
             Some(kind) => stun::emit_error(
                 id,
                 stun::ErrorCode::UnknownAttribute(kind),
@@ -99,16 +99,16 @@ impl Shard {
     fn answered(
         &mut self,
         answer: &Message<'_>,
-        remote: SocketAddr,
+        path: Path,
         now: Instant,
     ) -> Result<(), DropReason> {
         let id = answer.transaction_id();
-        let transport = self.asked.get(&remote).copied();
+        let transport = self.asked.get(&path).copied();
         let transport = transport.ok_or(DropReason::StunUnsolicited)?;
         let of = self.transports.get(transport);
         let controlling = of.and_then(|of| of.ice.controlling());
         let key = controlling
-            .and_then(|of| of.awaits(remote, id))
+            .and_then(|of| of.awaits(path, id))
             .ok_or(DropReason::StunUnsolicited)?;
         if answer.class() == Class::Error {
             return Err(DropReason::StunRefused);
@@ -120,10 +120,8 @@ impl Shard {
             return Err(DropReason::StunMalformed);
         }
         self.counters.checks_confirmed.add(1);
-        self.believe(transport, remote, now, |ice| {
-            ice.handle_answer(remote, id, now)
-        });
-        self.release_remotes(transport);
+        self.believe(transport, path, now, |ice| ice.handle_answer(path, id, now));
+        self.release_paths(transport);
         Ok(())
     }
 
@@ -131,15 +129,15 @@ impl Shard {
     fn believe(
         &mut self,
         transport: u32,
-        remote: SocketAddr,
+        path: Path,
         now: Instant,
         note: impl FnOnce(&mut crate::ice::Ice) -> Checked,
     ) {
-        let before = self.addresses.insert(remote, transport);
+        let before = self.paths.insert(path, transport);
         if let Some(before) = before.filter(|before| *before != transport)
             && let Some(other) = self.transports.get_mut(before)
         {
-            other.ice.forget(remote);
+            other.ice.forget(path);
         }
         let Some(of) = self.transports.get_mut(transport) else {
             return;
@@ -147,9 +145,10 @@ impl Shard {
         let checked = note(&mut of.ice);
         let (id, due) = (of.id, of.ice.poll_timeout());
         if let Some(replaced) = checked.replaced {
-            self.addresses.remove(&replaced);
+            self.paths.remove(&replaced);
         }
         due.into_iter().for_each(|at| self.wake_at(at));
+        let remote = path.remote;
         match checked.selected {
             Some(Selected::First) => {
                 self.event(Event::IceConnected { id, remote });
@@ -179,24 +178,25 @@ impl Shard {
         let Some(controlling) = of.and_then(|of| of.ice.controlling()) else {
             return;
         };
-        let remotes = controlling.remotes().to_vec();
+        let remotes: Vec<_> = controlling.paths().iter().map(|path| path.remote).collect();
         self.look_for(index, &remotes, now);
     }
 
     fn look_for(&mut self, index: u32, remotes: &[SocketAddr], now: Instant) {
-        self.release_remotes(index);
-        let mut wanted = Vec::with_capacity(REMOTES_MAX);
+        self.release_paths(index);
+        let mut wanted: Vec<Path> = Vec::with_capacity(REMOTES_MAX);
         for remote in remotes.iter().copied().map(canonical) {
-            if wanted.contains(&remote) {
+            if wanted.iter().any(|path| path.remote == remote) {
                 continue;
             }
-            let full = wanted.len() == REMOTES_MAX;
-            if full || !can_be_asked(remote) || self.belongs_to_another(remote, index) {
+            let may = wanted.len() < REMOTES_MAX && can_be_asked(remote);
+            let path = may.then(|| self.path_to(remote, index)).flatten();
+            let Some(path) = path else {
                 self.counters.remotes_ignored.add(1);
                 continue;
-            }
-            wanted.push(remote);
-            self.asked.insert(remote, index);
+            };
+            wanted.push(path);
+            self.asked.insert(path, index);
         }
         if let Some(of) = self.transports.get_mut(index) {
             of.ice.look(&wanted, now);
@@ -204,19 +204,32 @@ impl Shard {
         self.wake_at(now);
     }
 
-    fn belongs_to_another(&self, remote: SocketAddr, index: u32) -> bool {
-        let mut owners = [self.addresses.get(&remote), self.asked.get(&remote)]
+    /// On which path a transport asks a remote address: the one that it uses if that leads there, else the first that no other
+    /// transport has or asks. `None` if they have all.
+    fn path_to(&self, remote: SocketAddr, index: u32) -> Option<Path> {
+        let of = self.transports.get(index);
+        let used = of.and_then(|of| of.ice.selected());
+        let locals = Local::to_call_from(self.calling_sockets);
+        let mut paths = used
+            .into_iter()
+            .filter(|used| used.remote == remote)
+            .chain(locals.map(|local| Path { local, remote }));
+        paths.find(|path| !self.belongs_to_another(*path, index))
+    }
+
+    fn belongs_to_another(&self, path: Path, index: u32) -> bool {
+        let mut owners = [self.paths.get(&path), self.asked.get(&path)]
             .into_iter()
             .flatten();
         owners.any(|of| *of != index)
     }
 
-    /// Lets go of the addresses that a transport checks, all but the one that it uses.
-    pub(super) fn release_remotes(&mut self, index: u32) {
+    /// Lets go of the paths that a transport checks, all but the one that it uses.
+    pub(super) fn release_paths(&mut self, index: u32) {
         let of = self.transports.get(index);
         let used = of.and_then(|of| of.ice.selected());
         self.asked
-            .retain(|remote, of| *of != index || Some(*remote) == used);
+            .retain(|path, of| *of != index || Some(*path) == used);
     }
 
     /// Makes the check that is due, and ends what has lasted too long.
@@ -227,15 +240,15 @@ impl Shard {
         let id = of.id;
         match of.ice.handle_timeout(now) {
             Some(Ended::Consent) => {
-                for remote in of.ice.take_addresses() {
-                    self.addresses.remove(&remote);
+                for path in of.ice.take_paths() {
+                    self.paths.remove(&path);
                 }
                 if of.ice.controlling().is_some() {
-                    self.release_remotes(index);
+                    self.release_paths(index);
                 }
                 self.event(Event::ConsentLost { id });
             }
-            Some(Ended::Looking) => self.release_remotes(index),
+            Some(Ended::Looking) => self.release_paths(index),
             None => self.send_check(index, now),
         }
     }
@@ -252,7 +265,7 @@ impl Shard {
         match controlling.emit(check, &mut request) {
             Ok(len) => {
                 self.counters.checks_sent.add(1);
-                self.send_plain(check.remote, &request[..len]);
+                self.send_plain(check.path, &request[..len]);
             }
             Err(_) => self.counters.count_drop(DropReason::TooLarge),
         }

@@ -147,7 +147,7 @@ impl Shard {
             .get(index)
             .and_then(|transport| transport.ice.selected())
         {
-            Some(remote) => self.send_plain(remote, datagram),
+            Some(path) => self.send_plain(path, datagram),
             None => self.counters.count_drop(DropReason::NotReady),
         }
     }
@@ -174,11 +174,11 @@ impl Shard {
         for ufrag in transport.ice.local_ufrags() {
             self.ufrags.remove(ufrag);
         }
-        for remote in transport.ice.take_addresses() {
-            self.addresses.remove(&remote);
+        for path in transport.ice.take_paths() {
+            self.paths.remove(&path);
         }
         if transport.ice.controlling().is_some() {
-            self.release_remotes(index);
+            self.release_paths(index);
         }
     }
 

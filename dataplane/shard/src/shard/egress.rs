@@ -1,6 +1,5 @@
 //! Sealing: headers are written, payloads pass once from the receive buffer to the send buffer, equal sizes go out as one.
 
-use std::net::SocketAddr;
 use std::time::Instant;
 
 use weir_wire::dependency;
@@ -13,6 +12,7 @@ use crate::departures::Departed;
 use crate::ids::MediaKind;
 use crate::limits::{DATAGRAM_BYTES_MAX, RUN_PADDING_MAX};
 use crate::packet::Packet;
+use crate::path::Path;
 use crate::reason::Stage;
 use crate::rewriter::Outgoing;
 use crate::sent::Sealed;
@@ -49,11 +49,11 @@ impl Shard {
 
     /// Seals what waits for one transport, beginning with entry `next`.
     fn seal_run(&mut self, transport: u32, mut next: u32, now: Instant) {
-        let remote = self
+        let path = self
             .transports
             .get(transport)
             .and_then(|transport| transport.ice.selected());
-        let mut run = remote.map(Run::new);
+        let mut run = path.map(Run::new);
         while let Some(waiting) = self.tx.get(next) {
             next = waiting.next;
             let sealed = match &mut run {
@@ -161,7 +161,7 @@ impl Shard {
             .transports
             .get_mut(transport)
             .ok_or(DropReason::NotReady)?;
-        let (Some(remote), Some(sender)) = (of.ice.selected(), of.sender.as_mut()) else {
+        let (Some(path), Some(sender)) = (of.ice.selected(), of.sender.as_mut()) else {
             return Err(DropReason::NotReady);
         };
         let plain = self.scratch.get(..len).ok_or(DropReason::TooLarge)?;
@@ -173,12 +173,12 @@ impl Shard {
         }
         // An empty buffer goes back to the pool.
         let len = buffer.len();
-        self.tx.transmit(remote, len, buffer, &self.counters);
+        self.tx.transmit(path, len, buffer, &self.counters);
         sealed.map(|_| ()).map_err(|_| DropReason::Protect)
     }
 
     /// Sends a datagram as it is.
-    pub(super) fn send_plain(&mut self, remote: SocketAddr, datagram: &[u8]) {
+    pub(super) fn send_plain(&mut self, path: Path, datagram: &[u8]) {
         if datagram.len() > DATAGRAM_BYTES_MAX {
             return self.counters.count_drop(DropReason::TooLarge);
         }
@@ -188,7 +188,7 @@ impl Shard {
         buffer.room()[..datagram.len()].copy_from_slice(datagram);
         buffer.advance(datagram.len());
         self.tx
-            .transmit(remote, datagram.len(), buffer, &self.counters);
+            .transmit(path, datagram.len(), buffer, &self.counters);
     }
 }
 

@@ -1,6 +1,5 @@
 //! Sorting of what comes in: whose it is, which protocol it is, whether it may enter at all.
 
-use std::net::SocketAddr;
 use std::time::Instant;
 
 use weir_wire::Kind;
@@ -9,6 +8,7 @@ use crate::buffer::ReceiveBuffer;
 use crate::counters::DropReason;
 use crate::event::Event;
 use crate::limits::DATAGRAM_BYTES_MAX;
+use crate::path::Path;
 use crate::reason::Stage;
 use crate::shard::{Opened, Shard};
 
@@ -17,13 +17,13 @@ impl Shard {
     pub(super) fn receive(
         &mut self,
         buffer: ReceiveBuffer,
-        remote: SocketAddr,
+        path: Path,
         now: Instant,
     ) -> Option<Opened> {
         let kind = Kind::of(buffer.datagram());
-        match (kind, self.addresses.get(&remote).copied()) {
+        match (kind, self.paths.get(&path).copied()) {
             (Kind::Stun, _) => {
-                self.stun(buffer.datagram(), remote, now);
+                self.stun(buffer.datagram(), path, now);
                 self.packets.give_back(buffer);
             }
             (Kind::Unknown, _) => self.refuse(buffer, DropReason::Garbage),

@@ -15,7 +15,7 @@ use super::{MS, SECOND};
 impl World {
     pub(super) fn happen(&mut self, what: InFlight) {
         match what {
-            InFlight::ToShard(from, bytes) => self.hand_over(from, &bytes),
+            InFlight::ToShard(path, bytes) => self.hand_over(path, &bytes),
             InFlight::ToPeer(peer, bytes) => self.arrive(peer, bytes),
             InFlight::Frame { peer, video, layer } => self.frame(peer, video, layer),
             InFlight::Audio { peer, audio } => self.audio(peer, audio),

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use weir_shard::{
-    AddTrack, Codec, CodecMapping, Command, ConferenceId, Event, IceCredentials, MediaKind,
-    Purpose, Size, Subscribe, SubscriptionId, TrackId, TransportId,
+    AddTrack, Codec, CodecMapping, Command, ConferenceId, Event, IceCredentials, Local, MediaKind,
+    Path, Purpose, Size, Subscribe, SubscriptionId, TrackId, TransportId,
 };
 use weir_wire::Kind;
 
@@ -16,7 +16,7 @@ use super::{Rng, World};
 
 pub const TRUNK: TransportId = TransportId(77);
 
-/// The number of the trunk's SRTP keys.
+/// The number of the trunk's SRTP keys; those of further trunks go on from there.
 const KEYS: u8 = 99;
 
 /// Between the SSRC of a trunk's subscription and that of its retransmissions.
@@ -25,7 +25,7 @@ const RTX: u32 = 0x0800_0000;
 pub struct Foci {
     pub near: World,
     pub far: World,
-    /// Where each is.
+    /// Where each listens. Its sockets to call from have the ports behind that.
     pub near_at: SocketAddr,
     pub far_at: SocketAddr,
     /// Where the near one sees the far one's datagrams come from.
@@ -49,6 +49,15 @@ pub fn called(generation: u8) -> IceCredentials {
     }
 }
 
+/// The credentials of a further trunk.
+pub fn numbered(number: u8, of: IceCredentials) -> IceCredentials {
+    IceCredentials {
+        local_ufrag: format!("{}-{number}", of.local_ufrag),
+        remote_ufrag: format!("{}-{number}", of.remote_ufrag),
+        ..of
+    }
+}
+
 /// The same, as the calling focus knows them.
 pub fn calling(generation: u8) -> IceCredentials {
     let of = called(generation);
@@ -61,15 +70,20 @@ pub fn calling(generation: u8) -> IceCredentials {
 }
 
 impl Foci {
-    /// Two foci that know of each other, and nothing has been sent.
+    /// Two foci that know of each other, and nothing has been sent. They call from where they listen.
     pub fn new(seed: u64, link: Link) -> Self {
+        Self::with_calling_sockets(seed, link, 0)
+    }
+
+    /// The same, with so many sockets each to call from.
+    pub fn with_calling_sockets(seed: u64, link: Link, sockets: u8) -> Self {
         let (near_at, far_at) = (
             SocketAddr::from(([198, 51, 100, 1], 3478)),
             SocketAddr::from(([203, 0, 113, 1], 3479)),
         );
         let mut foci = Self {
-            near: World::new(seed),
-            far: World::new(seed ^ 0xffff),
+            near: World::with(seed, |config| config.calling_sockets = sockets),
+            far: World::with(seed ^ 0xffff, |config| config.calling_sockets = sockets),
             near_at,
             far_at,
             far_seen_at: far_at,
@@ -102,20 +116,42 @@ impl Foci {
     /// A trunk that is up: connected, keyed.
     pub fn connected(seed: u64, link: Link) -> Self {
         let mut foci = Self::new(seed, link);
-        foci.check(&[foci.far_at]);
-        let (near, far) = keys(KEYS);
+        foci.connect();
+        foci
+    }
+
+    /// Connects and keys the trunk.
+    pub fn connect(&mut self) {
+        self.check(&[self.far_at]);
+        self.install_keys(TRUNK, KEYS);
+    }
+
+    /// One more trunk, which the near focus begins to look for.
+    pub fn call_again(&mut self, number: u8) -> TransportId {
+        let id = TransportId(TRUNK.0 + u32::from(number));
+        for (world, ice) in [(&mut self.near, calling(0)), (&mut self.far, called(0))] {
+            let ice = numbered(number, ice);
+            world.command(Command::AddTransport { id, ice });
+        }
+        let remotes = vec![self.far_at];
+        self.near.command(Command::CheckRemotes { id, remotes });
+        self.install_keys(id, KEYS + number);
+        id
+    }
+
+    fn install_keys(&mut self, id: TransportId, number: u8) {
+        let (near, far) = keys(number);
         for (world, local, remote) in [
-            (&mut foci.near, near.clone(), far.clone()),
-            (&mut foci.far, far, near),
+            (&mut self.near, near.clone(), far.clone()),
+            (&mut self.far, far, near),
         ] {
             world.command(Command::InstallKeys {
-                id: TRUNK,
+                id,
                 profile: PROFILE,
                 local,
                 remote,
             });
         }
-        foci
     }
 
     /// Lets `duration` pass for both.
@@ -138,31 +174,28 @@ impl Foci {
     /// Carries what was sent between the two.
     fn exchange(&mut self) {
         let at = self.near.now - self.near.start;
-        for (when, to, bytes) in std::mem::take(&mut self.near.outside) {
-            self.sent.push((when - self.near.start, to, bytes.clone()));
-            if to == self.far_at {
+        for (when, path, bytes) in std::mem::take(&mut self.near.outside) {
+            let sent = (when - self.near.start, path.remote, bytes.clone());
+            self.sent.push(sent);
+            if let Some(arrives) = arrives_on(path, self.near_at, self.far_at) {
                 let ways = self
                     .there
                     .carry(&self.link, bytes.len(), &mut self.rng, when);
                 let late = at - (when - self.near.start);
                 for after in ways {
-                    self.far.arrive_from_outside(
-                        after.saturating_sub(late),
-                        self.near_at,
-                        bytes.clone(),
-                    );
+                    let after = after.saturating_sub(late);
+                    self.far.arrive_from_outside(after, arrives, bytes.clone());
                 }
             }
         }
-        for (when, to, bytes) in std::mem::take(&mut self.far.outside) {
+        for (when, path, bytes) in std::mem::take(&mut self.far.outside) {
             self.returned.push((when - self.far.start, bytes.clone()));
-            if to == self.near_at {
+            if let Some(arrives) = arrives_on(path, self.far_seen_at, self.near_at) {
                 let ways = self
                     .back
                     .carry(&self.link, bytes.len(), &mut self.rng, when);
                 for after in ways {
-                    self.near
-                        .arrive_from_outside(after, self.far_seen_at, bytes.clone());
+                    self.near.arrive_from_outside(after, arrives, bytes.clone());
                 }
             }
         }
@@ -178,6 +211,17 @@ impl Foci {
 
     /// Takes a track of the near focus over the trunk: it is subscribed to there, and the same track is added here.
     pub fn carry_over(&mut self, track: u8, kind: MediaKind, wanted: Option<Size>) -> u32 {
+        self.carry_over_by(TRUNK, track, kind, wanted)
+    }
+
+    /// The same over any trunk.
+    pub fn carry_over_by(
+        &mut self,
+        trunk: TransportId,
+        track: u8,
+        kind: MediaKind,
+        wanted: Option<Size>,
+    ) -> u32 {
         let ssrc = 0x4400_0000 | u32::from(track);
         let mid = ["v", "a"][usize::from(kind == MediaKind::Audio)];
         let codec = match kind {
@@ -198,7 +242,7 @@ impl Foci {
         let extensions = World::subscriber_extensions();
         self.far.command(Command::AddTrack(AddTrack {
             track: TrackId(track.into()),
-            transport: TRUNK,
+            transport: trunk,
             conference: ConferenceId(1),
             purpose: Purpose::UserMedia,
             mid: format!("{mid}{track}"),
@@ -211,7 +255,7 @@ impl Foci {
         }));
         self.near.command(Command::Subscribe(Subscribe {
             id: SubscriptionId(70_000 + u32::from(track)),
-            transport: TRUNK,
+            transport: trunk,
             track: TrackId(track.into()),
             mid: format!("{mid}{track}"),
             ssrc,
@@ -223,6 +267,17 @@ impl Foci {
         }));
         ssrc
     }
+}
+
+/// The path on which the other end gets what was sent on this one, if it listens there or calls from there.
+fn arrives_on(path: Path, sender_at: SocketAddr, receiver_at: SocketAddr) -> Option<Path> {
+    let behind = path.remote.port().checked_sub(receiver_at.port())?;
+    let local = Local(u8::try_from(behind).ok()?);
+    let port = sender_at.port() + u16::from(path.local.0);
+    (path.remote.ip() == receiver_at.ip()).then(|| Path {
+        local,
+        remote: SocketAddr::new(sender_at.ip(), port),
+    })
 }
 
 /// What became of a world's transports, in order.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use weir_shard::{
     AddTrack, Codec, CodecMapping, Command, ConferenceId, Config, Counters, Event, ExtensionIds,
-    MediaKind, Purpose, ReceiveBuffer, Shard, Size, Subscribe, SubscriptionId, TrackId,
+    MediaKind, Path, Purpose, ReceiveBuffer, Shard, Size, Subscribe, SubscriptionId, TrackId,
 };
 
 use super::browser::{Browser, Pictures, Sound};
@@ -28,7 +28,7 @@ pub struct Subscribed {
 }
 
 pub(super) enum InFlight {
-    ToShard(SocketAddr, Vec<u8>),
+    ToShard(Path, Vec<u8>),
     ToPeer(usize, Vec<u8>),
     Frame {
         peer: usize,
@@ -78,7 +78,7 @@ pub struct World {
     /// Segments of each transmit, with the peer's address.
     pub transmits: Vec<(Instant, SocketAddr, Vec<usize>)>,
     /// Datagrams to addresses of no participant, until somebody takes them.
-    pub outside: Vec<(Instant, SocketAddr, Vec<u8>)>,
+    pub outside: Vec<(Instant, Path, Vec<u8>)>,
     pub wakeups: u64,
     /// Whether the way down has never lost anything.
     pub lossless_down: bool,
@@ -384,28 +384,33 @@ impl World {
         self.command(Command::Unsubscribe { id: of.id });
     }
 
-    /// Hands one datagram to the shard now, past the network.
+    /// Hands one datagram to the shard now, past the network, as it comes to where the shard listens.
     pub fn datagram(&mut self, from: SocketAddr, bytes: &[u8]) {
-        self.hand_over(from, bytes);
+        self.datagram_on(Path::listening(from), bytes);
+    }
+
+    /// The same, on any path.
+    pub fn datagram_on(&mut self, path: Path, bytes: &[u8]) {
+        self.hand_over(path, bytes);
         self.turn();
     }
 
     /// Hands several over as one batch.
     pub fn batch(&mut self, datagrams: &[(SocketAddr, Vec<u8>)]) {
         for (from, bytes) in datagrams {
-            self.hand_over(*from, bytes);
+            self.hand_over(Path::listening(*from), bytes);
         }
         self.turn();
     }
 
-    pub(super) fn hand_over(&mut self, from: SocketAddr, bytes: &[u8]) {
+    pub(super) fn hand_over(&mut self, path: Path, bytes: &[u8]) {
         let mut buffer = self
             .buffers
             .pop()
             .expect("the shard keeps no more buffers than it said");
         buffer.fill(bytes);
         assert!(self.buffers_out.insert(buffer.id()));
-        self.watched(|shard, now| shard.handle_datagram(buffer, from, now));
+        self.watched(|shard, now| shard.handle_datagram(buffer, path, now));
     }
 
     fn watched(&mut self, call: impl FnOnce(&mut Shard, Instant)) {
@@ -426,7 +431,8 @@ impl World {
         let (address, ways) = (self.peers[peer].address, &mut self.ways[peer]);
         let link = ways.up_link.unwrap_or(self.up);
         for after in ways.up.carry(&link, bytes.len(), &mut self.rng, self.now) {
-            self.schedule(after, InFlight::ToShard(address, bytes.clone()));
+            let path = Path::listening(address);
+            self.schedule(after, InFlight::ToShard(path, bytes.clone()));
         }
     }
 
@@ -459,8 +465,8 @@ impl World {
     }
 
     /// Lets a datagram of nobody in this world arrive at the shard.
-    pub fn arrive_from_outside(&mut self, after: Duration, from: SocketAddr, bytes: Vec<u8>) {
-        self.schedule(after, InFlight::ToShard(from, bytes));
+    pub fn arrive_from_outside(&mut self, after: Duration, path: Path, bytes: Vec<u8>) {
+        self.schedule(after, InFlight::ToShard(path, bytes));
     }
 
     /// Lets `duration` pass.
@@ -499,11 +505,12 @@ impl World {
             let datagrams: Vec<Vec<u8>> = transmit.datagrams().map(<[u8]>::to_vec).collect();
             assert_eq!(datagrams.len(), transmit.segments());
             let lens = datagrams.iter().map(Vec::len).collect();
-            self.transmits.push((self.now, transmit.remote, lens));
+            let path = transmit.path;
+            self.transmits.push((self.now, path.remote, lens));
             if let Some(peer) = self
                 .peers
                 .iter()
-                .position(|peer| peer.address == transmit.remote)
+                .position(|peer| path == Path::listening(peer.address))
             {
                 for bytes in datagrams {
                     self.send_down(peer, bytes);
@@ -511,7 +518,7 @@ impl World {
             } else {
                 let outside = datagrams.into_iter();
                 self.outside
-                    .extend(outside.map(|bytes| (self.now, transmit.remote, bytes)));
+                    .extend(outside.map(|bytes| (self.now, path, bytes)));
             }
             self.shard.handle_sent(transmit.buffer);
         }
