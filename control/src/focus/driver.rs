@@ -313,6 +313,7 @@ impl Driver {
                 let conferences = &mut self.conferences;
                 conferences.handle_subscription_status(transport, id, status, now);
             }
+            Event::TransportMeasured { .. } => {}
             Event::Datagram { id, datagram } => {
                 self.associations.handle_datagram(id, &datagram, now)
             }
