@@ -242,6 +242,7 @@ pub(crate) fn focus_config(config: &StageConfig, homeserver: &str, store: &Store
         http: Http {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, config.port)),
             page: true,
+            conferences: false,
         },
         blip: Blip::default(),
         audio: Audio::default(),
