@@ -139,6 +139,8 @@ pub struct Http {
     pub listen: SocketAddr,
     /// Whether the page is served.
     pub page: bool,
+    /// Whether `/conferences` says who is connected where; on a loopback address alone.
+    pub conferences: bool,
 }
 
 /// `[blip]`: the port that refuses every connection, by which clients measure the way.
@@ -256,6 +258,7 @@ impl Default for Http {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 7880)),
             page: false,
+            conferences: false,
         }
     }
 }

@@ -1,7 +1,10 @@
-//! The focus's HTTP side: health, metrics, its entry for well-known documents and, where configured, the page.
+//! The focus's HTTP side: health, metrics, its entry for well-known documents and, where configured, the page, and who is connected
+//! where.
 //!
 //! Not a place for calls: nothing here can change a conference. Every path is read-only and unauthenticated, so the
 //! listener belongs on an address that only the operator's proxy and Prometheus reach; the page holds no secret.
+
+mod conferences;
 
 use std::{
     net::SocketAddr,
@@ -19,6 +22,7 @@ use axum::{
     routing::get,
 };
 use include_dir::{Dir, include_dir};
+use tokio::sync::watch;
 
 use crate::{discovery::WellKnown, listening::Listening};
 
@@ -53,19 +57,36 @@ pub trait Metrics: FnOnce() -> String + Clone + Send + Sync + 'static {}
 
 impl<F: FnOnce() -> String + Clone + Send + Sync + 'static> Metrics for F {}
 
+/// What is served for people, each only where it is wanted.
+#[derive(Clone, Debug, Default)]
+pub struct Pages {
+    /// Whether the page is served.
+    pub page: bool,
+    /// What `/conferences` says, which is for this machine alone: `address` should be a loopback address. `None` has no such path.
+    pub conferences: Option<watch::Receiver<String>>,
+}
+
 /// Listens on `address` (port 0: any) and serves the focus's own paths.
 ///
 /// # Errors
 /// The error of binding, with nothing started.
 pub async fn start(
     address: SocketAddr,
-    serves_page: bool,
+    pages: Pages,
     readiness: Readiness,
     well_known: WellKnown,
     metrics: impl Metrics,
 ) -> std::io::Result<Listening> {
-    let router = router(serves_page, readiness, well_known, metrics);
-    serve(address, router).await
+    let own = router(readiness, well_known, metrics);
+    serve(address, own.merge(pages.router())).await
+}
+
+/// Listens on `address` (port 0: any) and serves what is for people alone, for programs that run several foci.
+///
+/// # Errors
+/// The error of binding, with nothing started.
+pub async fn start_pages(address: SocketAddr, pages: Pages) -> std::io::Result<Listening> {
+    serve(address, pages.router()).await
 }
 
 /// The same for other paths.
@@ -78,30 +99,34 @@ pub(crate) async fn serve(address: SocketAddr, router: Router) -> std::io::Resul
     .await
 }
 
-fn router(
-    serves_page: bool,
-    readiness: Readiness,
-    well_known: WellKnown,
-    metrics: impl Metrics,
-) -> Router {
-    let router = Router::new()
+impl Pages {
+    fn router(self) -> Router {
+        let mut router = Router::new();
+        if let Some(document) = self.conferences {
+            let conferences = get(conferences::serve).with_state(document);
+            router = router.route("/conferences", conferences);
+        }
+        if self.page {
+            router = router
+                .route("/", get(|| async { page_file("index.html") }))
+                .route(
+                    "/{*path}",
+                    get(|Path(path): Path<String>| async move { page_file(&path) }),
+                );
+        }
+        router
+    }
+}
+
+fn router(readiness: Readiness, well_known: WellKnown, metrics: impl Metrics) -> Router {
+    Router::new()
         .route("/health/live", get(|| async { "live\n" }))
         .route("/health/ready", get(ready).with_state(readiness))
         .route(
             "/.well-known/matrix/client",
             get(entry).with_state(well_known),
         )
-        .route("/metrics", get(move || render(metrics)));
-    if serves_page {
-        router
-            .route("/", get(|| async { page_file("index.html") }))
-            .route(
-                "/{*path}",
-                get(|Path(path): Path<String>| async move { page_file(&path) }),
-            )
-    } else {
-        router
-    }
+        .route("/metrics", get(move || render(metrics)))
 }
 
 async fn ready(State(readiness): State<Readiness>) -> (StatusCode, &'static str) {

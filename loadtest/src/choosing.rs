@@ -108,8 +108,8 @@ impl World {
         }
         homeserver.set_foci(foci.iter().map(Distant::recommended).collect());
         progress("making a room with a call");
-        let running = foci.iter().map(|distant| &distant.focus);
-        let (room_id, conf_id) = stage::make_call(&homeserver.url(), running).await?;
+        let addresses: Vec<FocusAddress> = foci.iter().map(Distant::address).collect();
+        let (room_id, conf_id) = stage::make_call(&homeserver.url(), &addresses).await?;
         Ok(World {
             homeserver,
             foci,
@@ -199,16 +199,10 @@ impl Distant {
 }
 
 fn config(homeserver: &str, store: &Store, user: String) -> Config {
-    let stage = StageConfig {
-        participants: 0,
-        shards: 1,
-        port: 0,
-        guests: 0,
-    };
-    let mut config = stage::focus_config(&stage, homeserver, store);
+    let mut config = stage::focus_config(&StageConfig::default(), homeserver, store);
     config.matrix.user = user;
     config.media.pin = false;
-    config.http.page = false;
+    config.http.conferences = false;
     config.blip = Blip {
         listen: Some(ANY),
         ..Blip::default()

@@ -18,7 +18,8 @@
 //! | [`perform`] | one run from options to exit code |
 //! | [`choosing`] | foci at distances, and who chooses between them |
 //! | [`program`] | log, threads, signals and progress of the programs |
-//! | [`stage`], [`verdict`], [`table`] | the demo: everything in one process |
+//! | [`stage`], [`gather`] | the demo: everything in one process, or several foci beside it; what these say of who is connected where |
+//! | [`verdict`], [`table`] | the demo: whether everybody receives everybody, and what |
 
 pub mod child;
 pub mod choosing;
@@ -26,6 +27,7 @@ pub mod cli;
 pub mod criteria;
 pub mod engine;
 pub mod fault;
+pub mod gather;
 pub mod machine;
 pub mod network;
 pub mod perform;

@@ -228,6 +228,7 @@ impl Site {
             http_port: config.http_port,
             address: config.placement.focus,
             place: config.placement.place.clone(),
+            beside_others: false,
         };
         let child = FocusChild::start(&child, plan).await?;
         let metrics = Scraper::new(child.metrics_url());

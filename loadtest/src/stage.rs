@@ -1,40 +1,70 @@
-//! Starts a homeserver, a focus, a room with a call and synthetic participants in this process, and stops them again.
+//! Starts a homeserver, one focus or several, a room with a call and synthetic participants, and stops them again. One focus runs in
+//! this process, several are children of it.
+
+mod focus;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use serde_json::Value;
-use weir::config::{Audio, Authorisation, Blip, Config, Http, Limits, Matrix, Media, Secret};
-use weir::focus::Focus;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use weir::http::{self, Pages};
+use weir::listening::Listening;
 use weir_client::matrix::Device;
 use weir_client::{FocusAddress, JoinConfig, Participant, Report, Size};
 use weir_homeserver::Homeserver;
 
+use crate::child::focus::FocusProgram;
+use crate::gather::{self, Asked};
+use focus::StageFocus;
+pub(crate) use focus::{address_of, focus_config};
+
 /// What is put on the stage.
 #[derive(Debug, Clone)]
 pub struct StageConfig {
-    /// Synthetic participants.
+    /// Synthetic participants; with several foci the first is at the first, the second at the second, and so on around.
     pub participants: usize,
-    /// Threads of the focus that forward media.
+    /// Foci, all in one call. At least one.
+    pub foci: usize,
+    /// Threads of each focus that forward media.
     pub shards: usize,
     /// Where the page is served, on the loopback interface; 0 lets the system choose.
     pub port: u16,
     /// Accounts for people, `guest1` and so on.
     pub guests: usize,
+    /// What is started where there are several foci.
+    pub program: FocusProgram,
+}
+
+impl Default for StageConfig {
+    /// One focus with a shard, and nobody there.
+    fn default() -> StageConfig {
+        StageConfig {
+            participants: 0,
+            foci: 1,
+            shards: 1,
+            port: 0,
+            guests: 0,
+            program: FocusProgram::Own,
+        }
+    }
 }
 
 /// Everything that runs.
 #[derive(Debug)]
 pub struct Stage {
     homeserver: Homeserver,
-    focus: Focus,
+    foci: Vec<StageFocus>,
+    /// What the foci say about who is connected where.
+    connected: watch::Receiver<String>,
+    gathering: JoinHandle<()>,
+    page: Listening,
     participants: Vec<Participant>,
     room_id: String,
     conf_id: String,
-    /// Removed when dropped, after the focus.
-    _store: Store,
 }
 
 /// The folder with the focus's keys.
@@ -67,43 +97,44 @@ pub(crate) const PASSWORD: &str = "weir-demo";
 impl Stage {
     /// Starts everything; `progress` is told each step before it is done.
     pub async fn start(config: &StageConfig, progress: impl Fn(&str)) -> anyhow::Result<Stage> {
+        ensure!(config.foci > 0, "a call needs a focus");
         progress("starting the homeserver");
-        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let homeserver = weir_homeserver::Config {
             server_name: "localhost".into(),
-            listen,
+            listen: loopback(0),
         };
         let homeserver = Homeserver::start(homeserver).await?;
         let url = homeserver.url();
         progress("making accounts");
-        Device::login(&url, "focus", PASSWORD)
-            .await
-            .context("the account of the focus")?;
         for guest in 1..=config.guests {
             Device::login(&url, &format!("guest{guest}"), PASSWORD)
                 .await
                 .context("the account of a guest")?;
         }
-        progress("starting the focus");
-        let store = Store::new();
-        let focus = Focus::start(focus_config(config, &url, &store))
-            .await
-            .context("the focus")?;
-        let FocusAddress { user_id, device_id } = address_of(&focus);
-        homeserver.set_foci(vec![weir_homeserver::Focus {
-            user_id,
-            device_id,
-            blip_url: None,
-        }]);
+        let foci = start_foci(config, &url, &progress).await?;
+        let addresses: Vec<FocusAddress> = foci.iter().map(StageFocus::address).collect();
+        homeserver.set_foci(addresses.iter().map(recommended).collect());
         progress("making a room with a call");
-        let (room_id, conf_id) = make_call(&url, [&focus]).await?;
+        let (room_id, conf_id) = make_call(&url, &addresses).await?;
+        let asked = foci.iter().map(|of| Asked {
+            focus: of.address(),
+            http: of.http(),
+        });
+        let (connected, gathering) = gather::start(asked.collect())?;
+        let pages = Pages {
+            page: true,
+            conferences: Some(connected.clone()),
+        };
+        let page = http::start_pages(loopback(config.port), pages).await;
         let mut stage = Stage {
             homeserver,
-            focus,
+            foci,
+            connected,
+            gathering,
+            page: page.with_context(|| format!("the page at port {}", config.port))?,
             participants: Vec::new(),
             room_id,
             conf_id,
-            _store: store,
         };
         for index in 0..config.participants {
             progress(&format!(
@@ -116,9 +147,22 @@ impl Stage {
         Ok(stage)
     }
 
-    /// The focus.
-    pub fn focus(&self) -> &Focus {
-        &self.focus
+    /// Names of the foci, each with its process if that is not this one.
+    pub fn foci(&self) -> Vec<(String, Option<u32>)> {
+        let foci = self.foci.iter();
+        foci.map(|of| (of.address().user_id, of.process()))
+            .collect()
+    }
+
+    /// What the foci do not say of who is connected where, and should, in words. Nothing is missing a few seconds after everybody
+    /// receives everybody.
+    pub fn unconnected(&self) -> Vec<String> {
+        let document = serde_json::from_str(&self.connected.borrow()).unwrap_or(Value::Null);
+        let participants = self.participants.iter().enumerate();
+        let participants: Vec<_> = participants
+            .map(|(index, of)| (of.report().user_id, self.focus_of(index)))
+            .collect();
+        gather::missing(&document, &participants)
     }
 
     /// The synthetic participants in the order of joining.
@@ -136,26 +180,36 @@ impl Stage {
         self.homeserver.url()
     }
 
-    /// The page's address with all its fields filled in. They come after `#`, which browsers do not send to servers.
+    /// The page's address with all its fields filled in. They come after `#`, which browsers do not send to servers. Of several foci
+    /// the page chooses one, and shows all of them.
     pub fn page_address(&self, guest: usize) -> String {
-        let id = self.focus.id();
-        let fields = [
+        let mut fields = vec![
             ("homeserver", self.homeserver.url()),
             ("user", format!("guest{guest}")),
             ("password", PASSWORD.to_owned()),
             ("room", self.room_id.clone()),
             ("call", self.conf_id.clone()),
-            ("focus_user", id.user_id.clone()),
-            ("focus_device", id.device_id.clone()),
         ];
+        match self.foci.as_slice() {
+            [only] => {
+                let FocusAddress { user_id, device_id } = only.address();
+                fields.extend([("focus_user", user_id), ("focus_device", device_id)]);
+            }
+            _ => fields.push(("foci", "1".to_owned())),
+        }
         let fields: Vec<_> = fields
             .iter()
             .map(|(name, value)| format!("{name}={}", escape(value)))
             .collect();
-        format!("http://{}/#{}", self.focus.http_address(), fields.join("&"))
+        format!("http://{}/#{}", self.page.address(), fields.join("&"))
     }
 
-    /// Everybody leaves, then the focus stops, then the homeserver.
+    /// Where a picture of the foci is, without a call.
+    pub fn picture_address(&self) -> String {
+        format!("http://{}/foci.html", self.page.address())
+    }
+
+    /// Everybody leaves, then the foci stop, then the homeserver.
     pub async fn stop(self) {
         let leaving: Vec<_> = self
             .participants
@@ -166,12 +220,26 @@ impl Stage {
             // A participant whose task has panicked has left, too.
             let _ = left.await;
         }
-        self.focus.shutdown().await;
+        self.gathering.abort();
+        self.page.shutdown().await;
+        let stopping: Vec<_> = self
+            .foci
+            .into_iter()
+            .map(|focus| tokio::spawn(focus.stop()))
+            .collect();
+        for stopped in stopping {
+            let _ = stopped.await;
+        }
         self.homeserver.shutdown().await;
     }
 
+    /// Where a participant is.
+    fn focus_of(&self, index: usize) -> FocusAddress {
+        self.foci[index % self.foci.len()].address()
+    }
+
     async fn join(&mut self, index: usize, count: usize) -> anyhow::Result<()> {
-        let focus = address_of(&self.focus);
+        let focus = self.focus_of(index);
         let url = self.homeserver.url();
         let config = JoinConfig {
             wanted: Some(MEDIUM),
@@ -220,55 +288,51 @@ pub fn wanted(index: usize, other: usize, count: usize) -> Size {
     }
 }
 
-pub(crate) fn focus_config(config: &StageConfig, homeserver: &str, store: &Store) -> Config {
-    Config {
-        matrix: Matrix {
-            homeserver: homeserver.to_owned(),
-            user: "focus".into(),
-            password: Some(Secret::new(PASSWORD)),
-            access_token: None,
-            device_id: None,
-            store: store.0.clone(),
-            store_passphrase: None,
-            display_name: "Weir demo".into(),
-            rooms_max: 16,
-        },
-        media: Media {
-            listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))],
-            shards: Some(config.shards),
-            ..Media::default()
-        },
-        authorisation: Authorisation::default(),
-        http: Http {
-            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, config.port)),
-            page: true,
-        },
-        blip: Blip::default(),
-        audio: Audio::default(),
-        appservice: None,
-        limits: Limits::default(),
-    }
+fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }
 
-/// How a focus of this process is called.
-pub(crate) fn address_of(focus: &Focus) -> FocusAddress {
-    let id = focus.id();
-    FocusAddress {
-        user_id: id.user_id.clone(),
-        device_id: id.device_id.clone(),
+async fn start_foci(
+    config: &StageConfig,
+    homeserver: &str,
+    progress: &impl Fn(&str),
+) -> anyhow::Result<Vec<StageFocus>> {
+    let mut foci = Vec::with_capacity(config.foci);
+    for number in 1..=config.foci {
+        let user = match config.foci {
+            1 => "focus".to_owned(),
+            _ => format!("focus{number}"),
+        };
+        progress(&format!("starting {user}"));
+        // Registers the account.
+        let account = Device::login(homeserver, &user, PASSWORD).await;
+        account.context("the account of a focus")?;
+        foci.push(match config.foci {
+            1 => StageFocus::start_here(config, homeserver, &user).await?,
+            _ => StageFocus::start_child(config, homeserver, &user).await?,
+        });
+    }
+    Ok(foci)
+}
+
+/// As the well-known document has it.
+fn recommended(focus: &FocusAddress) -> weir_homeserver::Focus {
+    weir_homeserver::Focus {
+        user_id: focus.user_id.clone(),
+        device_id: focus.device_id.clone(),
+        blip_url: None,
     }
 }
 
 /// Makes a room with a call, which these foci join; gives the room's id and the call's.
-pub(crate) async fn make_call<'a>(
+pub(crate) async fn make_call(
     homeserver: &str,
-    foci: impl IntoIterator<Item = &'a Focus>,
+    foci: &[FocusAddress],
 ) -> anyhow::Result<(String, String)> {
     let host = Device::login(homeserver, "host", PASSWORD).await;
     let host = host.context("the account of the host")?;
     let room_id = host.create_room().await.context("the room")?;
-    for focus in foci {
-        let user_id = &focus.id().user_id;
+    for FocusAddress { user_id, .. } in foci {
         let invited = host.invite(&room_id, user_id).await;
         invited.context("inviting a focus")?;
         wait_for_member(&host, &room_id, user_id).await?;

@@ -20,8 +20,7 @@ async fn stage(participants: usize) -> Stage {
     let config = StageConfig {
         participants,
         shards: 2,
-        port: 0,
-        guests: 0,
+        ..StageConfig::default()
     };
     let stage = Stage::start(&config, |_| {}).await.unwrap();
     until("everybody receives everybody", || {

@@ -25,6 +25,7 @@ use super::{
     conference::Conference,
     leg::Leg,
     limits,
+    overview::TrunkState,
     rate::Bucket,
     shared::Shared,
     trunk::{self, Phase, Trunk},
@@ -71,6 +72,8 @@ struct Wish {
     noticed: bool,
     /// Calls in a row that came to nothing.
     failures: u32,
+    /// Whether there has been a call or a trunk.
+    tried: bool,
     not_before: Instant,
 }
 
@@ -101,6 +104,19 @@ impl Cascade {
         self.drop_unwanted();
     }
 
+    /// The foci that are wanted and have no leg.
+    pub(super) fn unconnected(
+        &self,
+        legs: &BTreeMap<ParticipantId, Leg>,
+    ) -> impl Iterator<Item = (&ParticipantId, TrunkState)> {
+        let wishes = self.wishes.iter();
+        let without = wishes.filter(|(focus, _)| !legs.contains_key(*focus));
+        without.map(|(focus, wish)| match wish.tried {
+            true => (focus, TrunkState::Lost),
+            false => (focus, TrunkState::Wanted),
+        })
+    }
+
     /// A trunk has ended, by whatever. It is called again after a while, if it is still wanted.
     fn handle_ended(&mut self, focus: &ParticipantId, phase: Phase, now: Instant) {
         let Some(wish) = self.wishes.get_mut(focus) else {
@@ -108,6 +124,7 @@ impl Cascade {
         };
         let lasted = matches!(phase, Phase::Up(since) if now - since >= limits::TRUNK_STABLE);
         wish.failures = if lasted { 0 } else { wish.failures + 1 };
+        wish.tried = true;
         let doublings = wish.failures.saturating_sub(1).min(16);
         let pause = limits::TRUNK_RETRY_FIRST * 2_u32.pow(doublings);
         wish.not_before = now + pause.min(limits::TRUNK_RETRY_MAX);
@@ -146,6 +163,7 @@ impl Cascade {
             asked_by: BTreeSet::new(),
             noticed: false,
             failures: 0,
+            tried: false,
             not_before: now + patience,
         }))
     }

@@ -129,6 +129,10 @@ pub const TRACKS_PER_STREAM_MAX: usize = 12;
 /// Tracks that may flow over one trunk. Each is a section of its description.
 pub const TRACKS_PER_TRUNK_MAX: usize = 512;
 
+/// Participants and trunks that an overview shows, over all conferences: more than a person takes in, and each is asked about
+/// once a second.
+pub const OVERVIEW_MAX: usize = 256;
+
 const _: () = assert!(
     SNAPSHOT_INTERVAL.as_millis() < 100,
     "a mute flag reaches the others within 100 ms"

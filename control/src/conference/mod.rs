@@ -25,6 +25,7 @@ pub mod limits;
 mod live_call;
 mod mapping;
 mod output;
+mod overview;
 mod ping;
 mod rate;
 mod remote;
@@ -55,6 +56,7 @@ pub use live_call::LiveCall;
 pub use output::{
     DtlsRole, Fingerprint, HangupReason, Output, Protection, Refusal, Sender, TransportInput,
 };
+pub use overview::{ConferenceOverview, Connected, Overview, Tracks, TrunkState};
 pub(crate) use rate::Bucket;
 pub use settings::{Settings, Timing};
 

@@ -162,6 +162,13 @@ impl Subscriptions {
         self.wanted.iter().map(|(name, size)| (name, *size))
     }
 
+    /// What the shard forwards.
+    pub(super) fn forwarding(&self) -> impl Iterator<Item = &TrackName> {
+        let active = self.active.values();
+        let agreed = active.filter(|of| matches!(of.phase, Phase::Forwarding { .. }));
+        agreed.map(|of| &of.name)
+    }
+
     /// Takes what the shard says about a subscription.
     pub(super) fn set_status(&mut self, id: SubscriptionId, status: SubscriptionStatus) {
         let is_it = |of: &&mut Subscription| matches!(of.phase, Phase::Forwarding { id: own, .. } if own == id);

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fmt};
 
-use super::{Appservice, Audio, Blip, Config, Limits, Matrix, Media, PolicyName, Secret};
+use super::{Appservice, Audio, Blip, Config, Http, Limits, Matrix, Media, PolicyName, Secret};
 
 /// One value that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +52,7 @@ pub(super) fn check(config: &Config) -> Vec<Mistake> {
     check_media(&config.media, &mut mistakes);
     check_audio(&config.audio, &mut mistakes);
     check_authorisation(config, &mut mistakes);
+    check_http(&config.http, &mut mistakes);
     check_blip(&config.blip, &mut mistakes);
     check_limits(&config.limits, &mut mistakes);
     mistakes
@@ -227,6 +228,13 @@ fn check_authorisation(config: &Config, mistakes: &mut Vec<Mistake>) {
             mistakes.push(Mistake::new("authorisation.policy", "open", expected));
         }
         _ => {}
+    }
+}
+
+fn check_http(http: &Http, mistakes: &mut Vec<Mistake>) {
+    if http.conferences && !http.listen.ip().is_loopback() {
+        let expected = "says who talks with whom to everybody who asks: only with http.listen on a loopback address";
+        mistakes.push(Mistake::new("http.conferences", http.conferences, expected));
     }
 }
 

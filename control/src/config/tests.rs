@@ -115,6 +115,24 @@ fn mistakes_name_key_value_and_what_would_be_right() {
 }
 
 #[test]
+fn who_is_connected_where_is_told_on_loopback_alone_and_only_if_asked() {
+    assert!(!parse(SMALLEST).expect("valid").http.conferences);
+    let http = |listen: &str| {
+        parse(&format!(
+            "{SMALLEST}\n[http]\nlisten = \"{listen}\"\nconferences = true\n"
+        ))
+    };
+    for listen in ["127.0.0.1:7880", "[::1]:7880"] {
+        assert!(http(listen).expect("valid").http.conferences);
+    }
+    for listen in ["0.0.0.0:7880", "10.0.0.1:7880", "[::]:7880"] {
+        let error = http(listen).expect_err("a mistake").to_string();
+        assert!(error.starts_with("http.conferences = true"), "{error}");
+        assert!(error.contains("loopback"), "{error}");
+    }
+}
+
+#[test]
 fn the_blip_port_is_off_and_bounded() {
     let config = parse(SMALLEST).expect("the smallest configuration");
     assert_eq!(config.blip.listen, None);

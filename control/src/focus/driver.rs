@@ -22,6 +22,7 @@ use super::{
     invites::{PendingInvite, PendingInvites},
     kept::Kept,
     metrics::{Metrics, SendResult},
+    overview::OverviewTeller,
     shards::Shard,
 };
 use crate::{
@@ -44,7 +45,7 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// How often a command is offered again to a shard whose ring was full.
 const RETRY: Duration = Duration::from_millis(1);
 
-/// How often levels are counted anew, and the list of live calls is kept.
+/// How often levels are counted anew, the list of live calls is kept, and who is connected where is told.
 const COUNT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// All that the driver owns.
@@ -61,6 +62,8 @@ pub(super) struct Driver {
     pub(super) rooms_of_calls: Kept<BTreeMap<String, String>>,
     pub(super) readiness: Readiness,
     pub(super) metrics: Metrics,
+    /// Only where it is asked for.
+    pub(super) overview: Option<OverviewTeller>,
     pub(super) sending: JoinSet<Sent>,
 }
 
@@ -313,6 +316,7 @@ impl Driver {
                 let conferences = &mut self.conferences;
                 conferences.handle_subscription_status(transport, id, status, now);
             }
+            Event::TransportMeasured { id, traffic } => self.note_measured(id, traffic),
             Event::Datagram { id, datagram } => {
                 self.associations.handle_datagram(id, &datagram, now)
             }
@@ -451,6 +455,7 @@ impl Driver {
             metrics.appservice.rooms_reading.set(reading as u64);
         }
         self.keep();
+        self.tell_overview();
     }
 
     fn keep(&mut self) {

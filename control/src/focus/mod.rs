@@ -10,6 +10,7 @@
 //! | `invites` | invites that overtook the room state that allows them |
 //! | `kept` | what a killed focus leaves behind |
 //! | `metrics` | what `/metrics` says |
+//! | `overview` | what `/conferences` says |
 //! | `addresses` | what clients are told to send to |
 
 mod addresses;
@@ -19,6 +20,7 @@ mod driver;
 mod invites;
 mod kept;
 mod metrics;
+mod overview;
 mod shards;
 
 use std::{
@@ -48,6 +50,7 @@ use driver::Driver;
 use invites::PendingInvites;
 use kept::Kept;
 use metrics::{Exporter, Metrics};
+use overview::OverviewTeller;
 use shards::Shard;
 
 pub(crate) use driver::unix_now;
@@ -80,9 +83,20 @@ impl Focus {
         let wake = Arc::new(Notify::new());
         let shards = start_shards(&config, &wake)?;
         let exporter = Exporter::new(&metrics, shards.iter().map(Shard::handle));
+        let (overview, conferences) = match config.http.conferences {
+            true => {
+                let (document, published) = watch::channel(r#"{"foci":[]}"#.to_owned());
+                (Some(document), Some(published))
+            }
+            false => (None, None),
+        };
+        let pages = http::Pages {
+            page: config.http.page,
+            conferences,
+        };
         let http = http::start(
             config.http.listen,
-            config.http.page,
+            pages,
             readiness.clone(),
             well_known.clone(),
             move || exporter.render(),
@@ -145,6 +159,7 @@ impl Focus {
             rooms_of_calls,
             readiness,
             metrics,
+            overview: overview.map(|document| OverviewTeller::new(id.clone(), document)),
             sending: JoinSet::new(),
         };
         let (stop, stopped) = oneshot::channel();

@@ -1,13 +1,14 @@
 // The page: forms and buttons, and which of the three screens (log in, lobby, call) is shown.
 //
 // Every field can be filled from the address, after `?` or (so that it never travels to the web server) after `#`:
-//   homeserver, user, password, guest=1, room, call, focus_user, focus_device, camera=0, microphone=0, join=1
-// `join=1` goes into the call without a click. What was given is taken out of the address bar again.
+//   homeserver, user, password, guest=1, room, call, focus_user, focus_device, camera=0, microphone=0, join=1, foci=1
+// `join=1` goes into the call without a click, `foci=1` shows beside it who is connected where. What was given is taken out of the address bar again.
 
 import { Call } from "./call.js";
 import { installDebug } from "./debug.js";
 import { EventLog } from "./log.js";
 import { MatrixClient } from "./matrix.js";
+import { FociPanel } from "./picture.js";
 import { CALL_STATE_TYPES } from "./room.js";
 import { CallView } from "./view.js";
 
@@ -31,12 +32,14 @@ class App {
   matrix = null;
   call = null;
   view = new CallView($("tiles"));
+  foci = new FociPanel($("foci"), $("foci-button"));
 
   async start() {
     installDebug(this);
     this.#fill("login", this.#given);
     this.#fill("lobby", this.#given);
     this.#wire();
+    if (this.#given.foci === "1") this.foci.offer();
     const saved = readSession();
     const other = this.#given.homeserver && saved?.baseUrl !== this.#given.homeserver.replace(/\/+$/, "");
     if (saved && !other && !this.#given.user) return await this.#enter(new MatrixClient(saved));

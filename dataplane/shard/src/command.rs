@@ -63,6 +63,11 @@ pub enum Command {
         /// The datagram, at most [`crate::limits::DATAGRAM_BYTES_MAX`].
         datagram: Vec<u8>,
     },
+    /// Asks what has gone over a transport so far: [`crate::Event::TransportMeasured`] answers.
+    MeasureTransport {
+        /// The transport.
+        id: TransportId,
+    },
     /// Forgets a transport with its tracks and subscriptions.
     RemoveTransport {
         /// The transport to forget.

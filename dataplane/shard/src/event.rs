@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::ids::{ConferenceId, LayerSet, SubscriptionId, TrackId, TransportId};
-use crate::status::{Speakers, SubscriptionStatus, TransportStatus};
+use crate::status::{Speakers, SubscriptionStatus, Traffic, TransportStatus};
 
 /// One message to control.
 #[derive(Debug, PartialEq, Eq)]
@@ -59,6 +59,13 @@ pub enum Event {
         id: TransportId,
         /// What is known now.
         status: TransportStatus,
+    },
+    /// The answer to [`crate::Command::MeasureTransport`]. There is none while control takes events more slowly than they come.
+    TransportMeasured {
+        /// The transport.
+        id: TransportId,
+        /// What has gone over it.
+        traffic: Traffic,
     },
     /// What a subscriber gets and why it is not more, after it changed.
     SubscriptionStatus {

@@ -65,6 +65,6 @@ pub use metrics::Counter;
 pub use path::{Local, Path};
 pub use reason::{Direction, Reason, Stage, Withheld};
 pub use shard::{Opened, Shard};
-pub use status::{Speaker, Speakers, SubscriptionStatus, TransportStatus};
+pub use status::{Flow, Speaker, Speakers, SubscriptionStatus, Traffic, TransportStatus};
 /// The keys and profiles of [`Command::InstallKeys`], for those who do not depend on the SRTP crate themselves.
 pub use weir_srtp::{MasterKey, Profile};

@@ -1,5 +1,7 @@
 //! What a shard tells about its participants when it changes: who speaks, what each can be sent, what each gets.
 
+use std::time::{Duration, Instant};
+
 use crate::ids::{Size, TrackId};
 use crate::limits::SPEAKERS_MAX;
 use crate::reason::Reason;
@@ -83,6 +85,38 @@ impl TransportStatus {
             )
             || differ(self.allocated_bps, from.allocated_bps)
             || differ(self.wanted_bps, from.wanted_bps)
+    }
+}
+
+/// What has gone over one transport.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Traffic {
+    /// When this was so.
+    pub at: Instant,
+    /// From the focus to the participant.
+    pub sent: Flow,
+    /// From the participant to the focus.
+    pub received: Flow,
+    /// A typical round trip (RFC 6298 §2); `None` before the first report of it.
+    pub round_trip: Option<Duration>,
+}
+
+/// One direction of a transport, from its beginning: RTP alone, what is sent again and what fills up included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flow {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes of the datagrams.
+    pub bytes: u64,
+    /// What was lost of the worst stream before anything was sent again, as last reported, in 256ths; `None` before any report.
+    pub lost: Option<u8>,
+}
+
+impl Flow {
+    /// One more packet of so many bytes.
+    pub(crate) fn count(&mut self, bytes: usize) {
+        self.packets += 1;
+        self.bytes += bytes as u64;
     }
 }
 

@@ -13,7 +13,7 @@ use crate::ids::{ExtensionIds, TransportId};
 use crate::limits::{DATAGRAMS_PER_SECOND, SSRC_IDLE, SSRCS_PER_LAYER, SSRCS_PER_TRANSPORT};
 use crate::publisher::Tag;
 use crate::round_trip::RoundTrip;
-use crate::status::TransportStatus;
+use crate::status::{Flow, TransportStatus};
 
 /// No entry, in lists that are linked by index.
 pub(crate) const NONE: u32 = u32::MAX;
@@ -55,6 +55,10 @@ pub(crate) struct Transport {
     pub(crate) bandwidth: Bandwidth,
     /// What control was told of it.
     pub(crate) told: TransportStatus,
+    /// What has gone to the participant; its losses are the subscriptions'.
+    pub(crate) sent: Flow,
+    /// What has come from it; its losses are the sources'.
+    pub(crate) received: Flow,
     datagrams: (Instant, u32),
 }
 
@@ -147,12 +151,15 @@ impl Transport {
             next_wide: Seq(0),
             bandwidth: Bandwidth::new(now),
             told: TransportStatus::default(),
+            sent: Flow::default(),
+            received: Flow::default(),
             datagrams: (now, 0),
         }
     }
 
     /// Every RTP packet that was sealed for this participant passes here, in order.
     pub(crate) fn note_sent(&mut self, departure: Departure, now: Instant) {
+        self.sent.count(departure.bytes);
         self.bandwidth.note_sent(departure, now);
     }
 

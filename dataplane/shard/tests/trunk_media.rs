@@ -9,7 +9,7 @@ use support::oracle::{check_audio, check_video, check_world};
 use support::trunk::{Foci, TRUNK, turns};
 use support::viewing::heard;
 use support::{AudioSource, Link, MS, Rng, SECOND, Subscribed, VideoSource, World};
-use weir_shard::{Direction, DropReason, Event, MediaKind, Size};
+use weir_shard::{Command, Direction, DropReason, Event, Flow, MediaKind, Size, Traffic};
 use weir_wire::{Kind, rtp};
 
 const FULL: Option<Size> = Some(Size::new(1280, 720));
@@ -181,6 +181,53 @@ fn the_far_end_says_what_arrives_and_the_near_end_learns_what_fits() {
     });
     let last = last.expect("feedback comes");
     assert!((700_000..6_000_000).contains(&last), "{last}");
+}
+
+/// What a shard says has gone over the trunk.
+fn measure(world: &mut World) -> Traffic {
+    world.command(Command::MeasureTransport { id: TRUNK });
+    let mut latest = world.events.iter().rev();
+    let measured = latest.find_map(|event| match event {
+        Event::TransportMeasured { id: TRUNK, traffic } => Some(*traffic),
+        _ => None,
+    });
+    measured.expect("an answer")
+}
+
+#[test]
+fn both_ends_know_what_has_gone_over_the_trunk() {
+    let mut of = relayed(32, Link::FAR, 2, Payload::Plain);
+    let before = measure(&mut of.foci.near);
+    assert_eq!(before.sent, Flow::default());
+    of.foci.run(10 * SECOND);
+    let (near, far) = (measure(&mut of.foci.near), measure(&mut of.foci.far));
+    assert_eq!(near.at - before.at, 10 * SECOND);
+    // 20 frames of 2 packets and 50 packets of sound a second; what is on its way has been sent and has not arrived.
+    assert!((800..1100).contains(&near.sent.packets), "{near:?}");
+    assert!(near.sent.bytes > 100 * near.sent.packets, "{near:?}");
+    let on_the_way = near.sent.packets - far.received.packets;
+    assert!(on_the_way < 20, "{on_the_way}");
+    assert_eq!((near.sent.lost, far.received.lost), (Some(0), Some(0)));
+    assert_eq!((near.received.packets, far.sent.packets), (0, 0));
+    assert_eq!((near.received.lost, far.sent.lost), (None, None));
+    let round_trip = near.round_trip.expect("the far end reports");
+    assert!((50 * MS..80 * MS).contains(&round_trip), "{round_trip:?}");
+}
+
+#[test]
+fn losses_on_a_trunk_are_known_at_both_ends() {
+    let mut of = relayed(33, Link::FAR.losing(100), 2, Payload::Plain);
+    let (mut near, mut far) = (0, 0);
+    for _ in 0..10 {
+        of.foci.run(2 * SECOND);
+        near = near.max(measure(&mut of.foci.near).sent.lost.unwrap_or(0));
+        far = far.max(measure(&mut of.foci.far).received.lost.unwrap_or(0));
+    }
+    // In 256ths, of the worst stream in some second.
+    assert!(
+        (10..200).contains(&near) && (10..200).contains(&far),
+        "{near}, {far}"
+    );
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! `cargo demo`: a homeserver, a focus, the page and synthetic participants in one process, with a live table of who
-//! receives what. With `--check` nobody has to look: the exit code says whether everybody received everybody.
+//! receives what. With `--foci` there are several foci, each a process of its own, and the page shows who is connected where. With
+//! `--check` nobody has to look: the exit code says whether everybody received everybody.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
@@ -7,9 +8,10 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
+use weir_loadtest::child::focus::FocusProgram;
 use weir_loadtest::program::{self, EXIT_FAULT};
 use weir_loadtest::stage::{Stage, StageConfig};
 use weir_loadtest::table;
@@ -17,8 +19,10 @@ use weir_loadtest::verdict::{self, Criteria, Failure};
 
 /// A call through a focus, on this machine, without any installation.
 #[derive(Debug, Parser)]
-#[command(name = "weir-demo", version)]
+#[command(name = "weir-demo", version, args_conflicts_with_subcommands = true)]
 struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// Runs for a while without a person, and exits with 0 only if every participant received decodable, continuous video
     /// and audio from every other.
     #[arg(long)]
@@ -29,12 +33,16 @@ struct Arguments {
     /// Writes what every participant counted, and the verdict, to this file at the end.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Synthetic participants.
-    #[arg(long, value_name = "N", default_value_t = 3)]
-    participants: usize,
-    /// Threads of the focus that forward media.
-    #[arg(long, value_name = "N", default_value_t = 2)]
-    shards: usize,
+    /// Foci that carry the call together, each with some of the participants. Several are processes of their own, which can be
+    /// ended one by one, and the page shows live who is connected where and what flows between them.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=8))]
+    foci: u8,
+    /// Synthetic participants in all, spread over the foci; without it 3, and with several foci 2 for each.
+    #[arg(long, value_name = "N")]
+    participants: Option<usize>,
+    /// Threads of each focus that forward media; without it 2, and with several foci 1.
+    #[arg(long, value_name = "N")]
+    shards: Option<usize>,
     /// Port of the page on this machine; 0 lets the system choose.
     #[arg(long, value_name = "PORT", default_value_t = 0)]
     port: u16,
@@ -48,12 +56,46 @@ struct Arguments {
     log: String,
 }
 
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// What this program starts itself as.
+    #[command(hide = true)]
+    Focus {
+        /// The configuration, a TOML file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+}
+
+impl Arguments {
+    fn stage(&self) -> StageConfig {
+        let foci = usize::from(self.foci);
+        let (participants, shards) = match foci {
+            1 => (3, 2),
+            several => (2 * several, 1),
+        };
+        StageConfig {
+            participants: self.participants.unwrap_or(participants),
+            foci,
+            shards: self.shards.unwrap_or(shards),
+            port: self.port,
+            guests: 3,
+            program: FocusProgram::Own,
+        }
+    }
+}
+
 /// How long everybody may take until they receive everybody. It takes about a second; a cold machine takes longer.
 const READY_WITHIN: Duration = Duration::from_secs(30);
 const CHECK_SECONDS: u64 = 20;
+/// Rates take two measurements, a second apart, and another second until they are gathered.
+const SHOWN_WITHIN: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if let Some(Command::Focus { config }) = &arguments.command {
+        return program::be_the_focus("weir-demo", config);
+    }
     if let Err(error) = program::log(&arguments.log) {
         eprintln!("weir-demo: {error}");
         return ExitCode::from(EXIT_FAULT);
@@ -72,7 +114,7 @@ fn main() -> ExitCode {
 
 /// True if the check passed, or none was asked for.
 async fn run(arguments: &Arguments) -> anyhow::Result<bool> {
-    let interrupt = tokio::signal::ctrl_c();
+    let interrupt = program::interrupted();
     tokio::pin!(interrupt);
     let spinner = ProgressBar::new_spinner();
     spinner.set_style(
@@ -80,12 +122,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<bool> {
             .unwrap_or_else(|_| ProgressStyle::default_spinner()),
     );
     spinner.enable_steady_tick(Duration::from_millis(100));
-    let config = StageConfig {
-        participants: arguments.participants,
-        shards: arguments.shards,
-        port: arguments.port,
-        guests: 3,
-    };
+    let config = arguments.stage();
     let started = Instant::now();
     let progress = |step: &str| {
         spinner.set_message(step.to_owned());
@@ -165,11 +202,7 @@ async fn perform(
         started.elapsed().as_secs_f64()
     );
     if !arguments.check {
-        println!(
-            "\nCome in with a browser on this machine:\n  {}\n",
-            stage.page_address(1)
-        );
-        println!("For a second tab use guest2, for a third guest3. Ctrl-C stops.\n");
+        invite(stage);
     }
     let before = stage.reports();
     let measured = Instant::now();
@@ -180,7 +213,10 @@ async fn perform(
     watch(stage, end, !arguments.check).await;
     let after = stage.reports();
     let seconds = measured.elapsed().as_secs_f64();
-    let failures = verdict::judge(&before, &after, seconds, &Criteria::default());
+    let mut failures = verdict::judge(&before, &after, seconds, &Criteria::default());
+    if arguments.check && arguments.foci > 1 {
+        failures.extend(unconnected(stage).await);
+    }
     println!("{}", table::render(&after));
     if arguments.check {
         match failures.as_slice() {
@@ -197,6 +233,44 @@ async fn perform(
         ready_ms,
         seconds,
     }
+}
+
+/// Says where to go with a browser.
+fn invite(stage: &Stage) {
+    println!(
+        "\nCome in with a browser on this machine:\n  {}\n",
+        stage.page_address(1)
+    );
+    println!("For a second tab use guest2, for a third guest3. Ctrl-C stops.\n");
+    let foci = stage.foci();
+    if foci.len() > 1 {
+        println!(
+            "Who is connected where, without a call:\n  {}\n",
+            stage.picture_address()
+        );
+        println!("A focus ends with `kill PID`:");
+        for (name, process) in foci {
+            let process = process.map_or_else(|| "gone".to_owned(), |id| id.to_string());
+            println!("  {name}  {process}");
+        }
+        println!();
+    }
+}
+
+/// What the foci say of who is connected where, against what should be. It is written once a second, so it may be a little late.
+async fn unconnected(stage: &Stage) -> Vec<Failure> {
+    let began = Instant::now();
+    let mut missing = stage.unconnected();
+    while !missing.is_empty() && began.elapsed() < SHOWN_WITHIN {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        missing = stage.unconnected();
+    }
+    let failures = missing.into_iter().map(|reason| Failure {
+        participant: "the foci".into(),
+        from: None,
+        reason,
+    });
+    failures.collect()
 }
 
 /// Shows the table each second on a terminal, and now and then elsewhere.

@@ -43,6 +43,8 @@ pub struct ChildConfig {
     pub address: IpAddr,
     /// Where it runs.
     pub place: Place,
+    /// One of several on this machine: its shards share cores with others', and `/conferences` says who is connected to it.
+    pub beside_others: bool,
 }
 
 /// A running focus.
@@ -90,6 +92,11 @@ impl FocusChild {
             cause: error.to_string(),
         })?;
         Ok(FocusChild { server, http })
+    }
+
+    /// Where its HTTP side is.
+    pub fn http(&self) -> SocketAddr {
+        self.http
     }
 
     /// Where `/metrics` is.
@@ -180,8 +187,8 @@ fn configuration(config: &ChildConfig, plan: &Plan, folder: &Path, http: SocketA
     let text = |text: &str| toml::Value::String(text.to_owned()).to_string();
     format!(
         "[matrix]\nhomeserver = {homeserver}\nuser = {user}\npassword = {password}\ndevice_id = {device}\nstore = {store}\n\
-         [media]\nlisten = [{media}]\n{shards}\
-         [http]\nlisten = {http}\n\
+         [media]\nlisten = [{media}]\npin = {pin}\n{shards}\
+         [http]\nlisten = {http}\nconferences = {conferences_shown}\n\
          [limits]\nconferences_max = {conferences}\nparticipants_per_conference_max = {participants}\n\
          subscriptions_per_participant_max = {subscriptions}\ninvites_per_user_per_second = 10.0\n\
          invites_per_homeserver_per_second = 1000.0\n",
@@ -191,7 +198,9 @@ fn configuration(config: &ChildConfig, plan: &Plan, folder: &Path, http: SocketA
         device = text(DEVICE_ID),
         store = text(&folder.join("store").display().to_string()),
         media = text(&SocketAddr::from((config.address, config.media_port)).to_string()),
+        pin = !config.beside_others,
         http = text(&http.to_string()),
+        conferences_shown = config.beside_others,
         conferences = plan.calls.max(1000),
         participants = (people + 8).max(200),
         subscriptions = (4 * people).clamp(512, 2048),
@@ -216,6 +225,7 @@ mod tests {
             http_port: 0,
             address: [127, 0, 0, 1].into(),
             place: Place::default(),
+            beside_others: true,
         };
         let settings = Settings {
             participants: 2500,
@@ -226,6 +236,7 @@ mod tests {
         let parsed = weir::config::Config::parse(&text, std::iter::empty()).expect(&text);
         assert_eq!(parsed.limits.participants_per_conference_max, 2509);
         assert_eq!(parsed.media.shards, Some(2));
+        assert!(parsed.http.conferences && !parsed.media.pin);
         let password = parsed.matrix.password.expect("a password");
         assert_eq!(password.expose(), "with \"quotes\" and \\");
     }
@@ -242,6 +253,7 @@ mod tests {
             http_port: 0,
             address: [127, 0, 0, 1].into(),
             place: Place::default(),
+            beside_others: false,
         };
         let plan = Scenario::Lecture.defaults().plan();
         let fault = FocusChild::start(&config, &plan)

@@ -47,6 +47,25 @@ async fn participants_of_two_foci_see_and_hear_each_other_over_one_trunk() {
         )
         .await;
     }
+    // Both ends say what crosses, and how much.
+    for (focus, here, there) in [(0, 2, 1), (1, 1, 2)] {
+        let conference = until_some("packets go both ways", async || {
+            let conference = site.conference_of(focus).await;
+            let trunk = &conference["trunks"][0];
+            let moves = |way: &str| trunk[way]["packets_per_second"].as_u64() > Some(0);
+            (moves("to") && moves("from")).then_some(conference)
+        })
+        .await;
+        let people = conference["participants"].as_array().map_or(0, Vec::len);
+        let trunk = &conference["trunks"][0];
+        assert_eq!((people, &trunk["state"]), (here, &"up".into()));
+        for kind in ["audio", "video"] {
+            assert_eq!(
+                (&trunk["to"][kind], &trunk["from"][kind]),
+                (&here.into(), &there.into())
+            );
+        }
+    }
     carol.leave().await;
     // With the last participant of a side the trunk goes.
     until_is(&site, 0, "weir_trunks", 0.0).await;

@@ -243,6 +243,14 @@ impl<H> Site<H> {
         Metrics(lines.filter_map(line).collect())
     }
 
+    /// What the focus of that number says of its only conference, as an operator sees it.
+    pub(crate) async fn conference_of(&self, focus: usize) -> serde_json::Value {
+        let (status, text) = self.foci[focus].get("/conferences").await;
+        assert_eq!(status, 200);
+        let mut document: serde_json::Value = serde_json::from_str(&text).unwrap();
+        document["foci"][0]["conferences"][0].take()
+    }
+
     /// What a scrape gets.
     pub(crate) async fn metrics_text(&self) -> String {
         let (status, text) = self.get("/metrics").await;
@@ -355,7 +363,7 @@ impl Running {
 
     async fn get(&self, path: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(self.focus.http_address()).await.unwrap();
-        let request = format!("GET {path} HTTP/1.0\r\nHost: focus\r\n\r\n");
+        let request = format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
@@ -475,6 +483,7 @@ pub(crate) fn config(homeserver: &str, shards: usize, listen: Vec<SocketAddr>) -
         http: Http {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             page: false,
+            conferences: true,
         },
         blip: Blip::default(),
         audio: Audio::default(),

@@ -8,6 +8,7 @@ mod hostile;
 mod join;
 mod leave;
 mod mute;
+mod overview;
 mod random;
 mod renegotiate;
 mod see;

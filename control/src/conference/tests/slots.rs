@@ -14,7 +14,7 @@ use super::{
 use crate::conference::{CallEnd, Happened, Limits, Refusal};
 
 /// Somebody whose offer has the data channel alone.
-fn without_media(name: &str) -> Client {
+pub(super) fn without_media(name: &str) -> Client {
     let mut client = Client::new(name, "conf");
     client.sections.clear();
     client.metadata = Default::default();

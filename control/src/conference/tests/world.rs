@@ -574,7 +574,9 @@ impl Shard {
                 assert!(self.subscriptions.remove(&id).is_some());
             }
             Command::CheckRemotes { .. } => panic!("taken out before"),
-            Command::InstallKeys { .. } | Command::SendDatagram { .. } => panic!("the driver's"),
+            Command::InstallKeys { .. }
+            | Command::SendDatagram { .. }
+            | Command::MeasureTransport { .. } => panic!("the driver's"),
         }
     }
 

@@ -28,6 +28,7 @@ impl Shard {
                 remote,
             } => self.install_keys(id, profile, &local, &remote, now),
             Command::SendDatagram { id, datagram } => self.send_datagram(id, &datagram),
+            Command::MeasureTransport { id } => self.measure_transport(id, now),
             Command::RemoveTransport { id } => self.remove_transport(id, now),
             Command::AddTrack(add) => self.add_track(add, now),
             Command::UpdateTrack {

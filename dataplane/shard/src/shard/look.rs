@@ -52,7 +52,7 @@ impl Shard {
     }
 
     /// Whether there is room for an event that can wait: handshakes go first.
-    fn may_tell(&self) -> bool {
+    pub(super) fn may_tell(&self) -> bool {
         self.events.len() < EVENTS_MAX / 2
     }
 

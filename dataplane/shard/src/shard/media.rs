@@ -163,6 +163,7 @@ impl Shard {
             .get_mut(transport)
             .ok_or(DropReason::UnknownAddress)?;
         let receiver = of.receiver.as_mut().ok_or(DropReason::NoKeys)?;
+        let bytes = buffer.datagram().len();
         let unprotected = match receiver.unprotect_rtp(buffer.datagram_mut()) {
             Ok(unprotected) => unprotected,
             Err(error) => {
@@ -172,6 +173,7 @@ impl Shard {
                 return Err(drop_reason(error));
             }
         };
+        of.received.count(bytes);
         buffer.truncate(unprotected.len);
         let packet = RtpPacket::parse(buffer.datagram()).map_err(|_| DropReason::RtpMalformed)?;
         let arrived = Arrived::read(&packet, unprotected.index, &of.extensions);

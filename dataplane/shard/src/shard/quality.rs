@@ -1,10 +1,17 @@
-//! How good the ways are: the worst of all streams now, for whoever looks at the metrics first, and how all of them were.
+//! How good the ways are: the worst of all streams now, for whoever looks at the metrics first, how all of them were, and what
+//! has gone over one transport, for whoever asks.
+
+use std::time::Instant;
 
 use crate::counters::Counters;
+use crate::event::Event;
+use crate::ids::TransportId;
 use crate::publisher::Source;
 use crate::reason::Direction;
 use crate::shard::Shard;
+use crate::status::{Flow, Traffic};
 use crate::subscription::Subscription;
+use crate::transport::Transport;
 
 /// Counts what the focus has just reported to a publisher of one stream.
 pub(super) fn count_way_up(source: &Source, counters: &Counters) {
@@ -34,6 +41,44 @@ impl Shard {
             .and_then(|track| track.codecs.first());
         let clock_rate = codec.map_or(90_000, |codec| codec.clock_rate);
         microseconds(of.reports.jitter, clock_rate)
+    }
+
+    /// Tells what has gone over a transport.
+    pub(super) fn measure_transport(&mut self, id: TransportId, now: Instant) {
+        let Some(of) = self.transport(id).and_then(|at| self.transports.get(at)) else {
+            return;
+        };
+        let traffic = Traffic {
+            at: now,
+            sent: Flow {
+                lost: self.lost_down(of),
+                ..of.sent
+            },
+            received: Flow {
+                lost: self.lost_up(of),
+                ..of.received
+            },
+            round_trip: of.round_trip.smoothed(),
+        };
+        if self.may_tell() {
+            self.event(Event::TransportMeasured { id, traffic });
+        }
+    }
+
+    /// The most that the participant has reported lost of one of its subscriptions.
+    fn lost_down(&self, of: &Transport) -> Option<u8> {
+        let subscriptions = of.subscriptions.iter();
+        let reports = subscriptions.filter_map(|at| Some(&self.subscriptions.get(*at)?.reports));
+        let reported = reports.filter(|reports| reports.highest.is_some());
+        reported.map(|reports| reports.fraction_lost).max()
+    }
+
+    /// The most that was lost of one of the streams that it sends.
+    fn lost_up(&self, of: &Transport) -> Option<u8> {
+        let tracks = of.tracks.iter().filter_map(|at| self.tracks.get(*at));
+        let layers = tracks.flat_map(|track| &track.layers);
+        let sources = layers.filter_map(|layer| self.sources.get(layer.source?));
+        sources.map(|source| source.reception.fraction_lost()).max()
     }
 
     /// Sets the gauges of loss, jitter and round trip.
