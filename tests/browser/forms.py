@@ -32,13 +32,13 @@ def say_what_is_wrong(world, report):
 
 
 def test_modules(world, report):
-    """The unit tests of modules.js, in a page of their own."""
+    """The unit tests of the page's modules, in a page of their own."""
     browser = Browser(world.driver, [], (300, 200))
     try:
         browser.open(world.http)
-        script = (pathlib.Path(__file__).parent / "modules.js").read_text(encoding="utf-8")
-        for name, holds, got in browser.run(script):
-            report.check(f"module: {name}", holds, "holds" if holds else got, "holds")
+        for script in ("modules.js", "modules-encryption.js"):
+            for name, holds, got in browser.run((pathlib.Path(__file__).parent / script).read_text(encoding="utf-8")):
+                report.check(f"module: {name}", holds, "holds" if holds else got, "holds")
     finally:
         browser.close()
 

@@ -2,6 +2,7 @@
 // again when a leg ends. Not here: what is on the screen (app.js, tiles.js).
 
 import { chooseFocus, distinct, focusKey, measureAnswers, toMeasure } from "./choose.js";
+import { MediaEncryption } from "./encryption.js";
 import { Emitter, pause, randomString } from "./emitter.js";
 import { Leg } from "./leg.js";
 import { openScreen, UserMedia } from "./media.js";
@@ -35,6 +36,7 @@ export class Call extends Emitter {
   /** By `focusKey`: how long each focus took to answer. */
   #answerTimes = new Map();
   #preferred = [];
+  #encryption = null;
 
   state = "idle";
   room = null;
@@ -49,7 +51,8 @@ export class Call extends Emitter {
 
   /**
    * @param {import("./matrix.js").MatrixClient} matrix logged in
-   * @param {{room: string, confId?: string, focus?: {userId: string, deviceId: string}}} options
+   * @param {{room: string, confId?: string, focus?: {userId: string, deviceId: string}, mediaKey?: string}} options with a
+   *   `mediaKey` everything that is sent is encrypted with it, and only what is, is received
    */
   constructor(matrix, options) {
     super();
@@ -71,6 +74,7 @@ export class Call extends Emitter {
     this.#setState("joining");
     try {
       await this.#enterRoom();
+      await this.#beginEncryption();
       this.#listen();
       await this.#matrix.startSync(this.roomId, [...CALL_STATE_TYPES, "m.room.member"]);
       await this.#chooseFocus();
@@ -104,6 +108,11 @@ export class Call extends Emitter {
   /** Statistics of the current peer connection; null where there is none. */
   async getStats() {
     return this.#leg ? await this.#leg.getStats() : null;
+  }
+
+  /** What became of encrypted frames, see `Leg.countFrames`. */
+  async countFrames() {
+    return (await this.#leg?.countFrames()) ?? null;
   }
 
   // ---- what is sent -------------------------------------------------------------------------------------------------
@@ -171,6 +180,13 @@ export class Call extends Emitter {
     this.room = new RoomCalls(await this.#matrix.getState(roomId));
     this.confId = this.#options.confId || this.room.newestCall();
     if (this.confId === null || !this.room.hasCall(this.confId)) await this.#makeCall();
+  }
+
+  async #beginEncryption() {
+    const { mediaKey } = this.#options;
+    if (!mediaKey) return;
+    const { userId, deviceId } = this.#matrix;
+    this.#encryption = await MediaEncryption.begin(mediaKey, { roomId: this.roomId, confId: this.confId }, { userId, deviceId });
   }
 
   async #makeCall() {
@@ -278,6 +294,8 @@ export class Call extends Emitter {
     clearInterval(this.#refresh);
     this.#refresh = null;
     this.#dropLeg();
+    this.#encryption?.close();
+    this.#encryption = null;
     this.user.stop();
     this.user = new UserMedia();
     this.screen?.stop();
@@ -290,7 +308,8 @@ export class Call extends Emitter {
     this.#dropLeg();
     this.#setState(this.#attempts === 0 ? "connecting" : "reconnecting");
     const { focus, confId } = this;
-    const leg = new Leg({ matrix: this.#matrix, focus, confId, sessionId: this.#sessionId, iceServers: this.#iceServers });
+    const call = { matrix: this.#matrix, confId, sessionId: this.#sessionId, encryption: this.#encryption };
+    const leg = new Leg({ ...call, focus, iceServers: this.#iceServers });
     this.#leg = leg;
     this.#subscriptions = new Subscriptions(
       (type, content) => {
