@@ -35,6 +35,14 @@ class Page:
         """Opens the page with its forms filled, see the head of app.js."""
         self.browser.open(f"{base_url}/#{urlencode(fields)}")
 
+    def rejoin(self, **fields):
+        """Joins the call (again), with other values in the lobby's form."""
+        self.call("leave()")
+        for name, value in fields.items():
+            self.browser.run("document.getElementById('lobby').elements.namedItem(arguments[0]).value = arguments[1];", name, value)
+        self.call("join()")
+        self.wait_connected()
+
     def wait_connected(self, timeout_s=20):
         """Waits until the data channel to the focus is open; says what the page says if it is not."""
         try:

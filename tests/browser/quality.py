@@ -35,6 +35,7 @@ def scenario(arguments):
         "top-layer": lambda stage, report: checks.top_layer(stage, targets, report, 5 if full else 1),
         "changes": lambda stage, report: checks.layer_changes(stage, targets, report, changes),
         "loss": lambda stage, report: checks.loss(stage, targets, report, seconds, percents),
+        "encrypted": lambda stage, report: checks.encrypted(stage, targets, report, seconds, changes),
         "bottleneck": lambda stage, report: checks.bottleneck(stage, targets, report, arguments.stage or (20 if full else 10)),
     }
 
@@ -82,7 +83,7 @@ def main():
     parser.add_argument("--logs", type=pathlib.Path, default=TARGET / "quality-test", help="folder for logs")
     parser.add_argument("--json", type=pathlib.Path, help="file for all figures")
     parser.add_argument("--plot", type=pathlib.Path, help="file for a drawing of the bottleneck run")
-    parser.add_argument("--only", help="names of checks, with commas: top-layer, changes, loss, bottleneck")
+    parser.add_argument("--only", help="names of checks, with commas: top-layer, changes, loss, encrypted, bottleneck")
     parser.add_argument("--seconds", type=int, help="how long each loss is watched")
     parser.add_argument("--loss", help="percents, with commas")
     parser.add_argument("--changes", type=int, help="how many layer changes")

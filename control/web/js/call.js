@@ -187,6 +187,7 @@ export class Call extends Emitter {
     if (!mediaKey) return;
     const { userId, deviceId } = this.#matrix;
     this.#encryption = await MediaEncryption.begin(mediaKey, { roomId: this.roomId, confId: this.confId }, { userId, deviceId });
+    this.emit("log", "media is encrypted with a key that was shared by hand");
   }
 
   async #makeCall() {
