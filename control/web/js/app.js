@@ -85,6 +85,8 @@ class App {
     $("controls").addEventListener("click", () => this.#showControls());
     $("tiles").addEventListener("modechange", () => this.#showControls());
     $("tiles").addEventListener("soundblocked", (event) => ($("sound").hidden = !event.detail));
+    // To a browser, another part after # is the same page; to whoever enters it, it is another call or another key.
+    window.addEventListener("hashchange", () => location.reload());
     window.addEventListener("pagehide", () => this.call?.leave({ keepalive: true }));
   }
 
