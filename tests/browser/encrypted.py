@@ -4,6 +4,7 @@ focus forwards is no picture. Every function takes the world and the report.
 Not here: how well it goes on bad networks (quality.py), single frames and keys (modules-encryption.js).
 """
 
+import collections
 import pathlib
 import time
 
@@ -53,8 +54,12 @@ def check_counters(report, name, tiles_by_page):
     ends = [end for tiles in tiles_by_page.values() for tile in tiles.values() for end in tile["encryption"].values() if end]
     decrypted = min((end["decrypted"] for end in ends), default=0)
     refused = sum(foreign(end) for end in ends)
-    said = f"at least {decrypted} decrypted of each, {refused} refused, {sum(end['refused'].get('replayed', 0) for end in ends)} came again"
-    report.check(f"{name}: every frame decrypts", decrypted > 0 and refused == 0, said, "none refused")
+    reasons = collections.Counter()
+    for end in ends:
+        reasons.update(end["refused"])
+    report.figures["encryption"] = {page: {str(path): tile["encryption"] for path, tile in tiles.items()} for page, tiles in tiles_by_page.items()}
+    said = f"at least {decrypted} decrypted of each; refused: {', '.join(f'{count} {reason}' for reason, count in reasons.items()) or 'none'}"
+    report.check(f"{name}: every frame decrypts", decrypted > 0 and refused == 0, said, "none but replayed")
 
 
 def foreign(end):

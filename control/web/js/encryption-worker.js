@@ -45,6 +45,8 @@ function decrypting(name, kind) {
   const counters = { decrypted: 0, refused: {} };
   received.set(name, counters);
   return async (frame, controller) => {
+    // A packet of sound without payload: Chromium sends them to find out what the way carries, where it has no pictures to do it with.
+    if (kind === "audio" && frame.data.byteLength === 0) return controller.enqueue(frame);
     try {
       const opened = await frames.receiver.decrypt(senders.get(name) ?? null, kind, new Uint8Array(frame.data));
       counters.decrypted += 1;
