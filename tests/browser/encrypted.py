@@ -14,7 +14,7 @@ KEY = "a media key, only for tests"
 OTHER_KEY = "another media key, only for tests"
 TAP = (pathlib.Path(__file__).parent / "tap.js").read_text(encoding="utf-8")
 # How long the one without the key is watched.
-WATCH_SECONDS = 8
+WATCH_SECONDS = 6
 # A subscription causes one keyframe every two seconds at most, once it has used up its first six (dataplane/shard/src/limits.rs).
 KEYFRAME_WISH_SECONDS = 2
 KEYFRAME_WISHES = 6

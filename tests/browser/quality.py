@@ -35,7 +35,10 @@ def scenario(arguments):
         "top-layer": lambda stage, report: checks.top_layer(stage, targets, report, 5 if full else 1),
         "changes": lambda stage, report: checks.layer_changes(stage, targets, report, changes),
         "loss": lambda stage, report: checks.loss(stage, targets, report, seconds, percents),
-        "encrypted": lambda stage, report: checks.encrypted(stage, targets, report, seconds, changes),
+        # In short runs shorter than the clear ones: what may differ is seen at once.
+        "encrypted": lambda stage, report: checks.encrypted(
+            stage, targets, report, arguments.seconds or (60 if full else 6), arguments.changes or (100 if full else 6)
+        ),
         "bottleneck": lambda stage, report: checks.bottleneck(stage, targets, report, arguments.stage or (20 if full else 10)),
     }
 
