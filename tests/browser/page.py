@@ -10,6 +10,8 @@ from urllib.parse import urlencode
 from webdriver import Browser, WebDriverError
 
 PATTERN_READER = (pathlib.Path(__file__).parent / "pattern.js").read_text(encoding="utf-8")
+# For pages whose frames are watched one by one: a script that runs before the page's own.
+WATCH = (pathlib.Path(__file__).parent / "watch.js").read_text(encoding="utf-8")
 
 # A camera that plays a file, a microphone that beeps, and a screen that draws itself; no questions to the user. Loopback as
 # a network, because the focus of the test listens on nothing else.

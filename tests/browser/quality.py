@@ -18,12 +18,11 @@ from world import TARGET, World  # first: it makes tests/synapse.py importable
 import hostile
 import plot
 import quality_checks as checks
+from page import WATCH
 from relay import Relay
 from report import Report
 from stage import VIEWER_LOG, Stage, width_of
 from webdriver import find_chromium
-
-WATCH = (pathlib.Path(__file__).parent / "watch.js").read_text(encoding="utf-8")
 
 
 def scenario(arguments):

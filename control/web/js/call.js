@@ -1,7 +1,7 @@
 // Taking part in a room's call: the room's state on one side, one leg to the focus on the other, and the decision to call
 // again when a leg ends. Not here: what is on the screen (app.js, tiles.js).
 
-import { chooseFocus, distinct, focusKey, measureAnswers, toMeasure } from "./choose.js";
+import { chooseFocus, deciding, distinct, focusKey, measureAnswers, toMeasure } from "./choose.js";
 import { MediaEncryption } from "./encryption.js";
 import { Emitter, pause, randomString } from "./emitter.js";
 import { Leg } from "./leg.js";
@@ -214,10 +214,13 @@ export class Call extends Emitter {
     const [own, others] = [this.#ownFoci(), this.#options.focus ? [] : this.#others()];
     const measured = toMeasure(own, others);
     if (measured.length > 0) {
-      // Those that others name are in the room already, or not worth an invitation by somebody who does not know them.
-      await Promise.all(own.map((focus) => this.#inviteFocus(focus)));
       const call = { matrix: this.#matrix, confId: this.confId, sessionId: this.#sessionId };
-      this.#answerTimes = await measureAnswers(measured, call);
+      // Those that others name are in the room already, or not worth an invitation by somebody who does not know them.
+      const invited = await Promise.all(own.map((focus) => this.#inviteFocus(focus)));
+      // Who has to join the room first answers late, however near it is: only its second answer counts.
+      const first = await measureAnswers(own.filter((_, index) => invited[index]), call);
+      const answering = measured.filter((focus) => first.get(focusKey(focus)) !== null);
+      this.#answerTimes = new Map([...first, ...(await measureAnswers(answering, call, deciding(own, others)))]);
     }
     const { focus, preferred } = chooseFocus(own, others, this.#answerTimes);
     if (focus === null) {
@@ -240,14 +243,16 @@ export class Call extends Emitter {
     this.#writeMember();
   }
 
-  // A focus that checks who is in the room has to be in the room itself.
+  // A focus that checks who is in the room has to be in the room itself. True if it has been invited now.
   async #inviteFocus(focus) {
-    if (this.room.hasJoined(focus.userId) || focus.userId === this.#matrix.userId) return;
+    if (this.room.hasJoined(focus.userId) || focus.userId === this.#matrix.userId) return false;
     try {
       await this.#matrix.invite(this.roomId, focus.userId);
       this.emit("log", "invited the focus into the room");
+      return true;
     } catch (error) {
       this.emit("log", `the focus is not in the room: ${error.message}`);
+      return false;
     }
   }
 

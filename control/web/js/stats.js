@@ -45,6 +45,8 @@ export class Sampler {
       framesDropped: stats.framesDropped ?? 0,
       freezeCount: stats.freezeCount ?? 0,
       freezeSeconds: stats.totalFreezesDuration ?? 0,
+      bytesReceived: stats.bytesReceived ?? 0,
+      headerBytesReceived: stats.headerBytesReceived ?? 0,
       packetsReceived: stats.packetsReceived ?? 0,
       packetsLost: stats.packetsLost ?? 0,
       nackCount: stats.nackCount ?? 0,
