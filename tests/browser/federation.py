@@ -106,6 +106,7 @@ def scenario(arguments):
         "trunk": lambda world, report: checks.trunk_carries_each_track_once(world, targets, report, seconds),
         "join": lambda world, report: checks.joins(world, targets, report, joins),
         "first-of-a-side": lambda world, report: checks.joins_that_need_a_trunk(world, targets, report, joins),
+        "encryption": lambda world, report: checks.media_is_encrypted(world, targets, report, seconds),
         "kill": lambda world, report: checks.focus_killed(world, targets, report, both=full),
     }
 
@@ -123,7 +124,7 @@ def main():
     parser.add_argument("--weir", help="the binary (default: debug/weir in the target folder)")
     parser.add_argument("--logs", type=pathlib.Path, default=TARGET / "federation-test", help="folder for logs")
     parser.add_argument("--json", type=pathlib.Path, help="file for all figures")
-    parser.add_argument("--only", help="names of checks, with commas: choose, pictures, trunk, join, first-of-a-side, kill")
+    parser.add_argument("--only", help="names of checks, with commas: choose, pictures, trunk, join, first-of-a-side, encryption, kill")
     parser.add_argument("--seconds", type=int, help="how long pictures and trunks are watched")
     parser.add_argument("--joins", type=int)
     parser.add_argument("--field", action="append", default=[], metavar="NAME=VALUE", help="for the address of every page")

@@ -9,6 +9,7 @@ import time
 
 import watched
 from checks import CAMERA, all_decode, others
+from encrypted import KEY, check_counters, grown
 from report import spread, table
 from webdriver import WebDriverError
 
@@ -312,6 +313,28 @@ def note_joins(report, targets, key, name, shown):
     middle = lambda step: f"{step} {statistics.median(of.get(step, 0) for of in shown):.0f}"
     steps = ("invite", "answer", "open", "subscribe", "offer", "first", "every")
     print(f"       medians in ms: {', '.join(middle(step) for step in steps)}")
+
+
+def media_is_encrypted(federation, targets, report, seconds):
+    """The pictures again, with a media key that neither focus has; sound, too, and no frame is refused."""
+    report = report.part("encrypted")
+    for page in federation.pages:
+        leave(federation, page)
+    for page in federation.pages:
+        page.rejoin(key=KEY)
+    wait_until_at_home(federation)
+    pictures(federation, targets, report, seconds)
+    tiles = {page.name: page.stats()["remote"] for page in federation.pages}
+    time.sleep(2)
+    later = {page.name: page.stats()["remote"] for page in federation.pages}
+    heard = min(grown(tiles, later, (name, path), "audio", "totalAudioEnergy") for name, remote in tiles.items() for path in remote)
+    report.check("everybody hears everybody", heard > 1e-5, f"energy at least {heard:.6f}", "more than 0")
+    check_counters(report, "over two foci", later)
+    for page in federation.pages:
+        leave(federation, page)
+    for page in federation.pages:
+        page.rejoin(key="")
+    wait_until_at_home(federation)
 
 
 def focus_killed(federation, targets, report, both):
