@@ -65,11 +65,12 @@ def install(directory=DEFAULT_DIR):
     return python
 
 
-def start(directory=DEFAULT_DIR, port=8008, foci=(), fresh=True, log=None, appservices=()):
+def start(directory=DEFAULT_DIR, port=8008, foci=(), fresh=True, log=None, appservices=(), federation_port=None):
     """Starts Synapse on 127.0.0.1:`port` and waits until it answers; gives (process, base URL).
 
     `foci` are (user id, device id) pairs for the well-known document, `appservices` paths of registrations. With `fresh` the data of an earlier run on this
-    port is deleted. `log` is a path that the output goes to; by default a file beside the data.
+    port is deleted. `log` is a path that the output goes to; by default a file beside the data. With a `federation_port` the homeserver is called
+    server_name(federation_port), and federates with others of the same `directory`.
     """
     directory = pathlib.Path(directory)
     python = install(directory)
@@ -80,7 +81,10 @@ def start(directory=DEFAULT_DIR, port=8008, foci=(), fresh=True, log=None, appse
     base_url = f"http://127.0.0.1:{port}"
     config = data / "homeserver.yaml"
     # YAML reads JSON, and the standard library writes it.
-    config.write_text(json.dumps(_config(data, port, base_url, foci, appservices), indent=1))
+    content = _config(data, port, base_url, foci, appservices)
+    if federation_port:
+        content = _federating(content, federation_port, *_certificate(directory))
+    config.write_text(json.dumps(content, indent=1))
     log = pathlib.Path(log) if log else data / "homeserver.log"
     command = [str(python), "-m", "synapse.app.homeserver", "--config-path", str(config)]
     with log.open("ab") as output:
@@ -130,6 +134,44 @@ def register(base_url, user, password, device_id=None):
             return json.load(answer)
     except urllib.error.HTTPError as error:
         raise SynapseError(f"cannot register {user}: {error.code} {error.read().decode(errors='replace')}") from error
+
+
+def server_name(federation_port=None):
+    """What comes after the colon in ids. With the port in it, others find the homeserver without DNS or a well-known file."""
+    return f"{SERVER_NAME}:{federation_port}" if federation_port else SERVER_NAME
+
+
+def _certificate(directory):
+    """Paths of the certificate for all homeservers of this folder, and of its key; made once. It vouches for itself, and all trust it."""
+    certificate, key = directory / "federation.crt", directory / "federation.key"
+    if not (certificate.exists() and key.exists()):
+        command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "3650"]
+        names = ["-subj", f"/CN={SERVER_NAME}", "-addext", f"subjectAltName=DNS:{SERVER_NAME}"]
+        _run([*command, *names, "-keyout", str(key), "-out", str(certificate)], "make a certificate (is openssl installed?)")
+    return certificate, key
+
+
+def _federating(config, port, certificate, key):
+    """A configuration with federation over TLS on 127.0.0.1:`port`, wherever the others are."""
+    listener = {
+        "port": port,
+        "type": "http",
+        "tls": True,
+        "bind_addresses": ["127.0.0.1"],
+        "x_forwarded": False,
+        "resources": [{"names": ["federation"], "compress": False}],
+    }
+    return {
+        **config,
+        "server_name": server_name(port),
+        "listeners": [*config["listeners"], listener],
+        "tls_certificate_path": str(certificate.resolve()),
+        "tls_private_key_path": str(key.resolve()),
+        "federation_custom_ca_list": [str(certificate.resolve())],
+        # By default Synapse speaks to no homeserver on loopback.
+        "ip_range_blacklist": [],
+        "rc_federation": {"window_size": 1000, "sleep_limit": 10000, "sleep_delay": 0, "reject_limit": 10000, "concurrent": 100},
+    }
 
 
 def _config(data, port, base_url, foci, appservices):

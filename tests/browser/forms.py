@@ -1,7 +1,7 @@
 """The page without a call: its pure modules, and its forms, with what a person reads when something is wrong."""
 
 import pathlib
-from urllib.parse import urlencode
+from urllib.parse import unquote_plus, urlencode
 
 from page import FAKE_DEVICES
 from webdriver import Browser
@@ -27,8 +27,35 @@ def say_what_is_wrong(world, report):
         report.check("forms, a guest has an account", bool(user), user, "a user id")
         address = browser.run("return location.href;")
         report.check("forms, the address keeps nothing that was given", "#" not in address, address, "no fields")
+        media_keys(browser, world, guest, report)
     finally:
         browser.close()
+
+
+def media_keys(browser, world, guest, report):
+    """A media key outlives a reload, and never goes to the web server; without encoded transforms nobody joins with one."""
+    key = "a media key, only for tests"
+    open_and_read_error(browser, world, {**guest, "key": key})
+    browser.run("window.isOld = true; location.reload();")
+    field = "!window.isOld && document.getElementById('lobby')?.elements.namedItem('key').value"
+    kept = browser.wait_for(f"window.weir && {field}", "the page has the key again")
+    said = browser.run("return [location.href, ...weir.log()].join();")
+    report.check("forms, a media key outlives a reload", kept == key and key not in unquote_plus(said), f"{len(kept)} characters", "the key, and not in address or log")
+    expected = "A media key after ? was sent to the web server"
+    address = f"{world.http}/?key=x"
+    for turn in ("as it was given", "after a reload"):
+        browser.open("about:blank")
+        browser.open(f"{address}#{urlencode(guest)}")
+        said = browser.wait_for("window.weir?.state().error", "the page complains about the key")
+        report.check(f"forms, a media key in front of #, {turn}: the page refuses", said.startswith(expected), repr(said), f"{expected}…")
+        address = browser.run("return location.href;")
+    browser.run("window.isOld = true; location.hash = arguments[0];", urlencode({"key": key}))
+    entered = browser.wait_for(f"window.weir && {field} === '{key}'", "the page takes a key that is entered later")
+    report.check("forms, a media key is taken from an address that is entered later", entered, entered, True)
+    browser.run_first("delete window.RTCRtpScriptTransform;")
+    said = open_and_read_error(browser, world, {**guest, "key": key})
+    expected = "This call's media is to be encrypted, but this browser lacks encoded transforms"
+    report.check("forms, no encoded transforms: nobody joins with a key", said.startswith(expected), repr(said), f"{expected}…")
 
 
 def test_modules(world, report):

@@ -1,6 +1,6 @@
 // Unit tests of the page's pure modules; runs in the page, returns [[name, holds, what came out], …].
 
-const { chooseFocus, nearestFirst, toMeasure } = await import("/js/choose.js");
+const { chooseFocus, deciding, nearestFirst, toMeasure } = await import("/js/choose.js");
 const { columnsFor, stepFor, wantedSize } = await import("/js/layout.js");
 const { layerOf } = await import("/js/media.js");
 const { readStreams, writeStreams } = await import("/js/metadata.js");
@@ -92,6 +92,10 @@ expect("the first follows when London is in use", chooseFocus([lon], [on(ny), on
 expect("who uses its own focus stays", chooseFocus([lon], [on(ny), on(ny)], fromLondon, lon), { focus: lon, preferred: [] });
 expect("nobody else: the nearest of the own ones", chooseFocus([ny, lon], [], fromLondon), { focus: lon, preferred: [] });
 expect("a focus that does not answer is left out", chooseFocus([lon], [on(ny)], new Map([["@ny:b F", null], ["@lon:b F", 9]])), { focus: lon, preferred: [] });
+expect("the first answer of a focus that others prefer decides", deciding([lon], [on(ny, [ber]), on(ny)]), [ber, ny]);
+expect("where nobody else is, the first answer of an own one does", deciding([lon, ber], []), [lon, ber]);
+const onlyNear = new Map([["@lon:b F", 5]]);
+expect("what had not answered by then is farther away", chooseFocus([lon], [on(ny), on(lon)], onlyNear), { focus: lon, preferred: [] });
 expect("no focus at all", chooseFocus([], [], new Map()), { focus: null, preferred: [] });
 expect("the nearest first, those alike by name, those not measured last", nearestFirst([ny, f("x"), lon, ber], new Map([...fromLondon, ["@ber:b F", 6]])), [ber, lon, ny, f("x")]);
 expect("nothing is measured where there is nothing to choose", [toMeasure([lon], [on(lon)]), toMeasure([lon], [on(ny, [lon])])], [[], [lon, ny]]);

@@ -10,6 +10,8 @@ from urllib.parse import urlencode
 from webdriver import Browser, WebDriverError
 
 PATTERN_READER = (pathlib.Path(__file__).parent / "pattern.js").read_text(encoding="utf-8")
+# For pages whose frames are watched one by one: a script that runs before the page's own.
+WATCH = (pathlib.Path(__file__).parent / "watch.js").read_text(encoding="utf-8")
 
 # A camera that plays a file, a microphone that beeps, and a screen that draws itself; no questions to the user. Loopback as
 # a network, because the focus of the test listens on nothing else.
@@ -34,6 +36,14 @@ class Page:
     def open(self, base_url, **fields):
         """Opens the page with its forms filled, see the head of app.js."""
         self.browser.open(f"{base_url}/#{urlencode(fields)}")
+
+    def rejoin(self, **fields):
+        """Joins the call (again), with other values in the lobby's form."""
+        self.call("leave()")
+        for name, value in fields.items():
+            self.browser.run("document.getElementById('lobby').elements.namedItem(arguments[0]).value = arguments[1];", name, value)
+        self.call("join()")
+        self.wait_connected()
 
     def wait_connected(self, timeout_s=20):
         """Waits until the data channel to the focus is open; says what the page says if it is not."""

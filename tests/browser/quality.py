@@ -18,12 +18,11 @@ from world import TARGET, World  # first: it makes tests/synapse.py importable
 import hostile
 import plot
 import quality_checks as checks
+from page import WATCH
 from relay import Relay
 from report import Report
 from stage import VIEWER_LOG, Stage, width_of
 from webdriver import find_chromium
-
-WATCH = (pathlib.Path(__file__).parent / "watch.js").read_text(encoding="utf-8")
 
 
 def scenario(arguments):
@@ -35,6 +34,10 @@ def scenario(arguments):
         "top-layer": lambda stage, report: checks.top_layer(stage, targets, report, 5 if full else 1),
         "changes": lambda stage, report: checks.layer_changes(stage, targets, report, changes),
         "loss": lambda stage, report: checks.loss(stage, targets, report, seconds, percents),
+        # In short runs shorter than the clear ones: what may differ is seen at once.
+        "encrypted": lambda stage, report: checks.encrypted(
+            stage, targets, report, arguments.seconds or (60 if full else 6), arguments.changes or (100 if full else 6)
+        ),
         "bottleneck": lambda stage, report: checks.bottleneck(stage, targets, report, arguments.stage or (20 if full else 10)),
     }
 
@@ -82,7 +85,7 @@ def main():
     parser.add_argument("--logs", type=pathlib.Path, default=TARGET / "quality-test", help="folder for logs")
     parser.add_argument("--json", type=pathlib.Path, help="file for all figures")
     parser.add_argument("--plot", type=pathlib.Path, help="file for a drawing of the bottleneck run")
-    parser.add_argument("--only", help="names of checks, with commas: top-layer, changes, loss, bottleneck")
+    parser.add_argument("--only", help="names of checks, with commas: top-layer, changes, loss, encrypted, bottleneck")
     parser.add_argument("--seconds", type=int, help="how long each loss is watched")
     parser.add_argument("--loss", help="percents, with commas")
     parser.add_argument("--changes", type=int, help="how many layer changes")

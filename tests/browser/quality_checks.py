@@ -9,6 +9,7 @@ import time
 
 import passed
 import watched
+from encrypted import KEY, check_counters
 from report import spread
 from stage import TOP_WIDTH, figures_of, width_of
 
@@ -116,6 +117,16 @@ def layer_changes(stage, targets, report, times):
     report.check(f"{name}: the decoder is content", not any(errors.values()), ", ".join(f"{k} {v}" for k, v in errors.items()), "all 0")
     print(f"       until the new size is shown: {spread(waits)} ms")
     print("       the longest gaps, and how long they were when sent: " + ", ".join(f"{gap:.0f} ({sent:.0f})" for gap, sent in longest) + " ms")
+
+
+def encrypted(stage, targets, report, seconds, changes):
+    """The same of media that is encrypted with a key of the two pages: layer changes, and loss of 5 % each way."""
+    report = report.part("encrypted")
+    stage.rejoin(key=KEY)
+    layer_changes(stage, targets, report, changes)
+    loss(stage, targets, report, seconds, [5])
+    check_counters(report, "both pages", {page.name: page.stats()["remote"] for page in (stage.viewer, stage.sender)})
+    stage.rejoin(key="")
 
 
 def bottleneck(stage, targets, report, seconds, kbps=(3000, 500, 3000), queue_ms=300):

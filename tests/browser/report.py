@@ -18,6 +18,10 @@ class Report:
         print(f"  {'ok  ' if holds else 'FAIL'} {name}: {measured} (expected {expected})", flush=True)
         return holds
 
+    def part(self, name):
+        """A report within this one: its checks are called after it, its figures are under its name."""
+        return Part(self, name)
+
     def fail(self, name, error):
         """Notes that something could not be measured at all."""
         self.check(name, False, f"{type(error).__name__}: {error}", "no error")
@@ -35,6 +39,17 @@ class Report:
         summary = {"passed": self.passed, "failed": self.failed, "figures": self.figures, "checks": self.checks}
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+class Part:
+    """What `Report.part` gives."""
+
+    def __init__(self, report, name):
+        self._report, self._name = report, name
+        self.figures = report.figures.setdefault(name, {})
+
+    def check(self, name, holds, measured, expected):
+        return self._report.check(f"{self._name}: {name}", holds, measured, expected)
 
 
 def table(headings, rows):

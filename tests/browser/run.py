@@ -16,6 +16,7 @@ import traceback
 
 from world import TARGET, World  # first: it makes tests/synapse.py importable
 import checks
+import encrypted
 import forms
 import hostile
 from report import Report
@@ -40,6 +41,7 @@ def scenario(arguments):
         "hostile": hostile.beside_a_healthy_call,
         "homeserver-away": lambda world, report: checks.homeserver_away(world, report, arguments.away),
         "restart": checks.focus_restarts,
+        "encryption": encrypted.media_is_encrypted,
     }
 
 

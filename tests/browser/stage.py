@@ -54,6 +54,17 @@ class Stage:
         for relay in (self.sender_relay, self.viewer_relay):
             relay.set()
 
+    def rejoin(self, **fields):
+        """Both leave and join again, see `Page.rejoin`; the viewer has a picture then."""
+        for page in (self.viewer, self.sender):
+            page.call("leave()")
+        for page in (self.viewer, self.sender):
+            page.rejoin(**fields)
+        self.viewer.call("setQuality('high')")
+        self.viewer.wait_remote(lambda tiles: width_of(tiles, self.path), "the picture comes again")
+        for page in (self.viewer, self.sender):
+            page.draw(False)
+
     def full_picture(self, timeout_s=30):
         """Asks for the full picture and waits for it; returns the seconds that it took."""
         self.viewer.call("setQuality('high')")

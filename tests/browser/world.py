@@ -28,6 +28,7 @@ PASSWORD = "only for tests"
 LOOP_FRAMES = 120
 # What the files are made for. Played at another rate, they are the same pictures at other times.
 FILE_FPS = 30
+CAMERA_SIZE = "1280x720"
 FOCUS_DEVICE = "WEIRFOCUS"
 START_SECONDS_MAX = 30
 CALL_TYPES = ["org.matrix.msc3401.call", "org.matrix.msc3401.call.member", "m.call", "m.call.member"]
@@ -38,10 +39,22 @@ class WorldError(Exception):
 
 
 class World:
-    """Everything that runs, to be used with `with`."""
+    """Everything that runs, to be used with `with`. `names` are the accounts beside the focus's; with a `federation_port` the
+    homeserver federates with others."""
 
-    def __init__(self, logs, weir=None, window=(640, 480), camera_fps=FILE_FPS):
-        self.camera_fps = camera_fps
+    def __init__(
+        self,
+        logs,
+        weir=None,
+        window=(640, 480),
+        camera_fps=FILE_FPS,
+        camera_size=CAMERA_SIZE,
+        names=("alice", "bob", "carol", "mallory"),
+        federation_port=None,
+    ):
+        self.camera_fps, self.camera_size = camera_fps, camera_size
+        self.names, self.federation_port = names, federation_port
+        self.focus_user = f"@focus:{synapse.server_name(federation_port)}"
         self.logs = pathlib.Path(logs)
         self.weir = pathlib.Path(weir) if weir else TARGET / "debug" / "weir"
         self.window = window
@@ -87,7 +100,7 @@ class World:
         self.homeserver_port = free_port()
         self.start_homeserver(fresh=True)
         self.accounts["focus"] = synapse.register(self.base_url, "focus", PASSWORD)
-        for name in ("alice", "bob", "carol", "mallory"):
+        for name in self.names:
             self.accounts[name] = synapse.register(self.base_url, name, PASSWORD)
         self.room = self._make_room()
         self.start_focus()
@@ -95,27 +108,33 @@ class World:
 
     def start_homeserver(self, fresh):
         """Starts Synapse, always on the same port."""
-        foci = [("@focus:localhost", FOCUS_DEVICE)]
+        foci = [(self.focus_user, FOCUS_DEVICE)]
         log = self.logs / "synapse.log"
         folder = TARGET / "synapse"
-        self.homeserver, self.base_url = synapse.start(folder, self.homeserver_port, foci, fresh=fresh, log=log)
+        self.homeserver, self.base_url = synapse.start(
+            folder, self.homeserver_port, foci, fresh=fresh, log=log, federation_port=self.federation_port
+        )
 
     def _make_room(self):
         """A room in which everybody may call, with the focus invited: it joins by itself."""
+        return self.create_room("public_chat", [self.focus_user])
+
+    def create_room(self, preset, invited):
+        """Lets the first of the accounts make a room in which everybody may call; returns its id."""
         body = {
-            "preset": "public_chat",
+            "preset": preset,
             "name": "Browser test",
-            "invite": ["@focus:localhost"],
+            "invite": invited,
             "power_level_content_override": {"events": {kind: 0 for kind in CALL_TYPES}},
         }
-        return self.matrix("POST", "createRoom", body, "alice")["room_id"]
+        return self.matrix("POST", "createRoom", body, self.names[0])["room_id"]
 
     def start_focus(self, same_address=False):
         """Writes the focus's configuration and starts it; waits until it is ready."""
         if not same_address:
             self.http = f"http://127.0.0.1:{free_port()}"
         config = self.logs / "weir.toml"
-        config.write_text(focus_config(self.base_url, self.http.removeprefix("http://"), self.logs / "store"))
+        config.write_text(focus_config(self.base_url, self.focus_user, self.http.removeprefix("http://"), self.logs / "store"))
         with open(self.logs / "weir.log", "ab") as log:
             self.focus = subprocess.Popen([self.weir, "--config", config], stdout=log, stderr=log)
         deadline = time.monotonic() + START_SECONDS_MAX
@@ -135,6 +154,11 @@ class World:
             self.focus.kill()
             self.focus.wait()
             return None
+
+    def kill_focus(self):
+        """Ends the focus without a chance to say anything."""
+        self.focus.kill()
+        self.focus.wait()
 
     def is_ready(self):
         """What the focus says about itself."""
@@ -165,13 +189,13 @@ class World:
         Uncompressed and with a background that stands still: three Chromium that decode MJPEG and encode a picture that
         moves everywhere do not reach the full frame rate on two cores.
         """
-        path = TARGET / "cameras" / f"calm-{source}-{LOOP_FRAMES}-{self.camera_fps}.y4m"
+        path = TARGET / "cameras" / f"calm-{self.camera_size}-{source}-{LOOP_FRAMES}-{self.camera_fps}.y4m"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             script = ROOT / "loadtest" / "client" / "clips" / "make.py"
             part = path.with_name(f"part-{source}.y4m")
             seconds = str(LOOP_FRAMES // FILE_FPS)
-            arguments = ["--camera", part, "--size", "1280x720", "--seconds", seconds, "--source", str(source), "--calm"]
+            arguments = ["--camera", part, "--size", self.camera_size, "--seconds", seconds, "--source", str(source), "--calm"]
             subprocess.run([sys.executable, script, *arguments], check=True, stdout=subprocess.DEVNULL)
             set_rate(part, self.camera_fps)
             part.rename(path)
@@ -194,35 +218,42 @@ class World:
     def send_to_focus(self, name, kind, content):
         """A to-device message to the focus, whatever its content."""
         path = f"sendToDevice/{urllib.parse.quote(kind)}/{time.monotonic_ns()}"
-        self.matrix("PUT", path, {"messages": {"@focus:localhost": {FOCUS_DEVICE: content}}}, name)
+        self.matrix("PUT", path, {"messages": {self.focus_user: {FOCUS_DEVICE: content}}}, name)
 
     def make_checks(self, checks, report):
-        """Makes checks by name; one that fails does not keep the next from being made."""
-        for name, check in checks.items():
-            print(f"-- {name}", flush=True)
-            started, cpu = time.monotonic(), self.focus_cpu_seconds()
-            try:
-                check(report)
-            except (WebDriverError, WorldError, KeyError, TypeError, ValueError, IndexError, OSError) as error:
-                report.fail(name, error)
-                traceback.print_exc(file=sys.stdout)
-            spent = time.monotonic() - started
-            report.figures.setdefault("seconds", {})[name] = spent
-            if self.focus.poll() is None:
-                report.figures.setdefault("focus_cores", {})[name] = max(0, self.focus_cpu_seconds() - cpu) / spent
+        """See the function of that name."""
+        make_checks([self], checks, report)
 
     def focus_cpu_seconds(self):
-        """Processor time that the focus has used so far."""
+        """Processor time that the focus has used so far; 0 where there is none."""
+        if self.focus.poll() is not None:
+            return 0
         fields = pathlib.Path(f"/proc/{self.focus.pid}/stat").read_text().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def focus_config(homeserver, http, store):
+def make_checks(worlds, checks, report):
+    """Makes checks by name; one that fails does not keep the next from being made."""
+    focus_seconds = lambda: sum(world.focus_cpu_seconds() for world in worlds)
+    for name, check in checks.items():
+        print(f"-- {name}", flush=True)
+        started, cpu = time.monotonic(), focus_seconds()
+        try:
+            check(report)
+        except (WebDriverError, WorldError, KeyError, TypeError, ValueError, IndexError, OSError) as error:
+            report.fail(name, error)
+            traceback.print_exc(file=sys.stdout)
+        spent = time.monotonic() - started
+        report.figures.setdefault("seconds", {})[name] = spent
+        report.figures.setdefault("focus_cores", {})[name] = max(0, focus_seconds() - cpu) / spent
+
+
+def focus_config(homeserver, user, http, store):
     """The configuration of a focus for the test: everything on loopback, any media port, the page served."""
     return f"""
 [matrix]
 homeserver = "{homeserver}"
-user = "@focus:localhost"
+user = "{user}"
 password = "{PASSWORD}"
 device_id = "{FOCUS_DEVICE}"
 store = "{store}"

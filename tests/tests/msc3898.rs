@@ -81,9 +81,10 @@ fn every_test_that_is_named_is_where_it_is_said_to_be() {
             let source = fs::read_to_string(root().join(&file));
             let source = source.unwrap_or_else(|error| panic!("{file}: {error}"));
             // Those of the page are named in words.
-            let (sign, is_test) = match file.ends_with(".rs") {
-                true => (format!("fn {name}("), is_test(&source, &name)),
-                false => (format!("expect(\"{name}\""), true),
+            let (sign, is_test) = match file.rsplit_once('.') {
+                Some((_, "rs")) => (format!("fn {name}("), is_test(&source, &name)),
+                Some((_, "py")) => (format!("def {name}("), true),
+                _ => (format!("expect(\"{name}\""), true),
             };
             assert!(source.contains(&sign), "{file} has no {name}");
             assert!(is_test, "{name} in {file} is no test");

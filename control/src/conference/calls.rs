@@ -149,6 +149,8 @@ impl Conferences {
             remote_fingerprint: remote.fingerprint.into(),
         });
         if invite.trunk {
+            self.shared
+                .command(shard, Command::CountAsTrunk { id: transport });
             let accepted = Happened::Trunk(TrunkEvent::Accepted);
             self.shared.push(Output::Happened(accepted));
         }

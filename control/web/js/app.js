@@ -2,10 +2,12 @@
 //
 // Every field can be filled from the address, after `?` or (so that it never travels to the web server) after `#`:
 //   homeserver, user, password, guest=1, room, call, focus_user, focus_device, camera=0, microphone=0, join=1, foci=1
+// and `key`, the call's media key, after `#` only. It is kept as long as its tab, so that a reload does not send in the clear.
 // `join=1` goes into the call without a click, `foci=1` shows beside it who is connected where. What was given is taken out of the address bar again.
 
 import { Call } from "./call.js";
 import { installDebug } from "./debug.js";
+import { requireEncryption } from "./encryption.js";
 import { EventLog } from "./log.js";
 import { MatrixClient } from "./matrix.js";
 import { FociPanel } from "./picture.js";
@@ -13,6 +15,7 @@ import { CALL_STATE_TYPES } from "./room.js";
 import { CallView } from "./view.js";
 
 const SESSION_KEY = "weir.session";
+const MEDIA_KEY = "weir.media-key";
 const STATES = {
   joining: "Joining…",
   connecting: "Calling the focus…",
@@ -38,6 +41,7 @@ class App {
     installDebug(this);
     this.#fill("login", this.#given);
     this.#fill("lobby", this.#given);
+    this.#keepMediaKey(this.#given.key ?? sessionStorage.getItem(MEDIA_KEY) ?? "");
     this.#wire();
     if (this.#given.foci === "1") this.foci.offer();
     const saved = readSession();
@@ -60,6 +64,12 @@ class App {
     }
   }
 
+  #keepMediaKey(key) {
+    $("lobby").elements.namedItem("key").value = key;
+    if (key) sessionStorage.setItem(MEDIA_KEY, key);
+    else sessionStorage.removeItem(MEDIA_KEY);
+  }
+
   #wire() {
     const act = (id, name, action) => $(id).addEventListener(name, (event) => this.#attempt(action, event));
     act("login", "submit", (event) => (event.preventDefault(), this.#login(false)));
@@ -78,6 +88,8 @@ class App {
     $("controls").addEventListener("click", () => this.#showControls());
     $("tiles").addEventListener("modechange", () => this.#showControls());
     $("tiles").addEventListener("soundblocked", (event) => ($("sound").hidden = !event.detail));
+    // To a browser, another part after # is the same page; to whoever enters it, it is another call or another key.
+    window.addEventListener("hashchange", () => location.reload());
     window.addEventListener("pagehide", () => this.call?.leave({ keepalive: true }));
   }
 
@@ -121,6 +133,7 @@ class App {
   async #logout() {
     await this.leave();
     await this.matrix.logout();
+    this.#keepMediaKey("");
     this.#forget("");
   }
 
@@ -146,9 +159,13 @@ class App {
     const form = new FormData($("lobby"));
     const text = (name) => (form.get(name) ?? "").trim();
     if (Boolean(text("focus_user")) !== Boolean(text("focus_device"))) throw new Error("A focus has a user and a device.");
+    if (this.#given.keyWasSent) throw new Error("A media key after ? was sent to the web server, which must not have it. Take a new one, after #.");
+    const mediaKey = text("key");
+    if (mediaKey) requireEncryption();
+    this.#keepMediaKey(mediaKey);
     const focus = text("focus_user") ? { userId: text("focus_user"), deviceId: text("focus_device") } : undefined;
     this.#wanted = { camera: form.has("camera"), microphone: form.has("microphone") };
-    this.call = new Call(this.matrix, { room: text("room"), confId: text("call") || undefined, focus });
+    this.call = new Call(this.matrix, { room: text("room"), confId: text("call") || undefined, focus, mediaKey });
     this.#follow(this.call);
     this.#show("call");
     try {
@@ -162,7 +179,8 @@ class App {
       this.#show("lobby");
       throw error;
     }
-    $("where").textContent = this.call.room.name || this.call.roomId;
+    const encrypted = mediaKey ? " · media encrypted with a shared key" : "";
+    $("where").textContent = (this.call.room.name || this.call.roomId) + encrypted;
   }
 
   #follow(call) {
@@ -230,12 +248,15 @@ class App {
 }
 
 function readAddress() {
+  const keyWasSent = new URLSearchParams(location.search).has("key");
   const given = {
     ...Object.fromEntries(new URLSearchParams(location.search)),
     ...Object.fromEntries(new URLSearchParams(location.hash.slice(1))),
+    keyWasSent,
   };
   // A password must not stay where it can be read over a shoulder or copied with the link.
-  if (location.search || location.hash) history.replaceState(null, "", location.pathname);
+  // A media key that has been sent is refused after a reload, too.
+  if (location.search || location.hash) history.replaceState(null, "", location.pathname + (keyWasSent ? "?key" : ""));
   return given;
 }
 

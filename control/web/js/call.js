@@ -1,7 +1,8 @@
 // Taking part in a room's call: the room's state on one side, one leg to the focus on the other, and the decision to call
 // again when a leg ends. Not here: what is on the screen (app.js, tiles.js).
 
-import { chooseFocus, distinct, focusKey, measureAnswers, toMeasure } from "./choose.js";
+import { chooseFocus, deciding, distinct, focusKey, measureAnswers, toMeasure } from "./choose.js";
+import { MediaEncryption } from "./encryption.js";
 import { Emitter, pause, randomString } from "./emitter.js";
 import { Leg } from "./leg.js";
 import { openScreen, UserMedia } from "./media.js";
@@ -35,6 +36,7 @@ export class Call extends Emitter {
   /** By `focusKey`: how long each focus took to answer. */
   #answerTimes = new Map();
   #preferred = [];
+  #encryption = null;
 
   state = "idle";
   room = null;
@@ -49,7 +51,8 @@ export class Call extends Emitter {
 
   /**
    * @param {import("./matrix.js").MatrixClient} matrix logged in
-   * @param {{room: string, confId?: string, focus?: {userId: string, deviceId: string}}} options
+   * @param {{room: string, confId?: string, focus?: {userId: string, deviceId: string}, mediaKey?: string}} options with a
+   *   `mediaKey` everything that is sent is encrypted with it, and only what is, is received
    */
   constructor(matrix, options) {
     super();
@@ -71,6 +74,7 @@ export class Call extends Emitter {
     this.#setState("joining");
     try {
       await this.#enterRoom();
+      await this.#beginEncryption();
       this.#listen();
       await this.#matrix.startSync(this.roomId, [...CALL_STATE_TYPES, "m.room.member"]);
       await this.#chooseFocus();
@@ -104,6 +108,11 @@ export class Call extends Emitter {
   /** Statistics of the current peer connection; null where there is none. */
   async getStats() {
     return this.#leg ? await this.#leg.getStats() : null;
+  }
+
+  /** What became of encrypted frames, see `Leg.countFrames`. */
+  async countFrames() {
+    return (await this.#leg?.countFrames()) ?? null;
   }
 
   // ---- what is sent -------------------------------------------------------------------------------------------------
@@ -173,6 +182,14 @@ export class Call extends Emitter {
     if (this.confId === null || !this.room.hasCall(this.confId)) await this.#makeCall();
   }
 
+  async #beginEncryption() {
+    const { mediaKey } = this.#options;
+    if (!mediaKey) return;
+    const { userId, deviceId } = this.#matrix;
+    this.#encryption = await MediaEncryption.begin(mediaKey, { roomId: this.roomId, confId: this.confId }, { userId, deviceId });
+    this.emit("log", "media is encrypted with a key that was shared by hand");
+  }
+
   async #makeCall() {
     const { confId, content } = newCall(Date.now());
     this.confId ??= confId;
@@ -197,10 +214,13 @@ export class Call extends Emitter {
     const [own, others] = [this.#ownFoci(), this.#options.focus ? [] : this.#others()];
     const measured = toMeasure(own, others);
     if (measured.length > 0) {
-      // Those that others name are in the room already, or not worth an invitation by somebody who does not know them.
-      await Promise.all(own.map((focus) => this.#inviteFocus(focus)));
       const call = { matrix: this.#matrix, confId: this.confId, sessionId: this.#sessionId };
-      this.#answerTimes = await measureAnswers(measured, call);
+      // Those that others name are in the room already, or not worth an invitation by somebody who does not know them.
+      const invited = await Promise.all(own.map((focus) => this.#inviteFocus(focus)));
+      // Who has to join the room first answers late, however near it is: only its second answer counts.
+      const first = await measureAnswers(own.filter((_, index) => invited[index]), call);
+      const answering = measured.filter((focus) => first.get(focusKey(focus)) !== null);
+      this.#answerTimes = new Map([...first, ...(await measureAnswers(answering, call, deciding(own, others)))]);
     }
     const { focus, preferred } = chooseFocus(own, others, this.#answerTimes);
     if (focus === null) {
@@ -223,14 +243,16 @@ export class Call extends Emitter {
     this.#writeMember();
   }
 
-  // A focus that checks who is in the room has to be in the room itself.
+  // A focus that checks who is in the room has to be in the room itself. True if it has been invited now.
   async #inviteFocus(focus) {
-    if (this.room.hasJoined(focus.userId) || focus.userId === this.#matrix.userId) return;
+    if (this.room.hasJoined(focus.userId) || focus.userId === this.#matrix.userId) return false;
     try {
       await this.#matrix.invite(this.roomId, focus.userId);
       this.emit("log", "invited the focus into the room");
+      return true;
     } catch (error) {
       this.emit("log", `the focus is not in the room: ${error.message}`);
+      return false;
     }
   }
 
@@ -278,6 +300,8 @@ export class Call extends Emitter {
     clearInterval(this.#refresh);
     this.#refresh = null;
     this.#dropLeg();
+    this.#encryption?.close();
+    this.#encryption = null;
     this.user.stop();
     this.user = new UserMedia();
     this.screen?.stop();
@@ -290,7 +314,8 @@ export class Call extends Emitter {
     this.#dropLeg();
     this.#setState(this.#attempts === 0 ? "connecting" : "reconnecting");
     const { focus, confId } = this;
-    const leg = new Leg({ matrix: this.#matrix, focus, confId, sessionId: this.#sessionId, iceServers: this.#iceServers });
+    const call = { matrix: this.#matrix, confId, sessionId: this.#sessionId, encryption: this.#encryption };
+    const leg = new Leg({ ...call, focus, iceServers: this.#iceServers });
     this.#leg = leg;
     this.#subscriptions = new Subscriptions(
       (type, content) => {

@@ -51,8 +51,7 @@ export function nearestFirst(foci, times) {
  */
 export function chooseFocus(own, members, times, used = null) {
   const active = members.flatMap((member) => member.active);
-  // Who lists nothing prefers what it uses.
-  const preferred = members.flatMap((member) => (member.preferred.length > 0 ? member.preferred : member.active));
+  const preferred = preferredBy(members);
   const ordered = nearestFirst(distinct([...own, ...active, ...preferred]), times);
   const wished = (focus) => {
     if (focus === null || has(own, focus)) return [];
@@ -68,6 +67,15 @@ export function chooseFocus(own, members, times, used = null) {
   return { focus, preferred: wished(focus) };
 }
 
+// Who lists nothing prefers what it uses.
+const preferredBy = (members) => members.flatMap((member) => (member.preferred.length > 0 ? member.preferred : member.active));
+
+/** The foci of which the first to answer is the choice, see `chooseFocus`. */
+export function deciding(own, members) {
+  const preferred = preferredBy(members);
+  return preferred.length > 0 ? preferred : own;
+}
+
 /** What has to be measured: nothing where there is nothing to choose. */
 export function toMeasure(own, members) {
   const foci = distinct([...own, ...members.flatMap((member) => [...member.active, ...member.preferred])]);
@@ -75,22 +83,32 @@ export function toMeasure(own, members) {
 }
 
 /**
- * How long each focus takes to answer a call without media, all at the same time; by `focusKey`, null for those that do not. The
- * homeserver has to be synced with meanwhile.
+ * How long each focus takes to answer a call without media, all at the same time; by `focusKey`, null for those that do not. Soon after
+ * the first answer of one in `enough` it is over: those without an entry are farther away. The homeserver has to be synced with meanwhile.
  * @param {Focus[]} foci
  * @param {{matrix: import("./matrix.js").MatrixClient, confId: string, sessionId: string}} call
+ * @param {Focus[]} enough
  */
-export async function measureAnswers(foci, call) {
-  const times = await Promise.all(foci.map((focus) => measureAnswer(focus, call)));
-  return new Map(foci.map((focus, index) => [focusKey(focus), times[index]]));
+export async function measureAnswers(foci, call, enough = []) {
+  const times = new Map();
+  const over = new AbortController();
+  const measure = async (focus) => {
+    const time = await measureAnswer(focus, call, over.signal);
+    if (time !== undefined) times.set(focusKey(focus), time);
+    if (time != null && has(enough, focus)) setTimeout(() => over.abort(), ALIKE_MS);
+  };
+  await Promise.all(foci.map(measure));
+  return times;
 }
 
-async function measureAnswer(focus, { matrix, confId, sessionId }) {
+/** One of these; undefined if it was over before. */
+async function measureAnswer(focus, { matrix, confId, sessionId }, over) {
   const leg = new Leg({ matrix, focus, confId, sessionId, iceServers: [] });
   const unlisten = matrix.on("todevice", (event) => leg.handleToDevice(event));
   const time = await new Promise((resolve) => {
     leg.on("answered", () => resolve(leg.times.answer - leg.times.invite));
     leg.on("ended", () => resolve(null));
+    over.addEventListener("abort", () => resolve(undefined));
     setTimeout(() => resolve(null), ANSWER_WITHIN_MS);
     leg.start([]).catch(() => resolve(null));
   });

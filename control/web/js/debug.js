@@ -22,6 +22,7 @@ export function installDebug(app) {
     firstFrameAt: tile.firstFrameAt,
     videoWidth: tile.video.videoWidth,
     videoHeight: tile.video.videoHeight,
+    encryption: tile.encryption,
     status: tile.status,
     why: tile.why,
   });
@@ -49,7 +50,8 @@ export function installDebug(app) {
       error: document.getElementById("error").textContent,
     }),
 
-    /** Fresh figures: per tile what arrives (with `layer`), and `outbound` per sent layer, `received` what the focus can send here. */
+    /** Fresh figures: per tile what arrives (with `layer`), and `outbound` per sent layer, `received` what the focus can send here. In an
+     * encrypted call `encryption` says what became of the frames that were sent, and in a tile of those that came. */
     stats: async () => {
       await view.sample();
       const tiles = view.tiles.map((tile) => ({
@@ -57,7 +59,7 @@ export function installDebug(app) {
         inbound: tile.figures,
         audio: view.figures?.inbound.get(tile.audioMid) ?? null,
       }));
-      return { at: performance.now(), tiles, outbound: view.figures?.outbound ?? [], received: receivedState(), roundTripMs: view.figures?.roundTripMs ?? null };
+      return { at: performance.now(), tiles, outbound: view.figures?.outbound ?? [], encryption: view.frames?.sent ?? null, received: receivedState(), roundTripMs: view.figures?.roundTripMs ?? null };
     },
 
     /** Forgets the longest gaps between frames. */

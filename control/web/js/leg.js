@@ -38,6 +38,9 @@ export class Leg extends Emitter {
   #connection;
   #channel;
   #publications = [];
+  #encryption;
+  /** By stream id: whose it is. */
+  #senders = new Map();
   #focusParty = null;
   #earlyCandidates = [];
   #ownCandidates = [];
@@ -54,14 +57,16 @@ export class Leg extends Emitter {
   /** The moments of the join in `performance.now()` milliseconds, for those who measure. */
   times = {};
 
-  constructor({ matrix, focus, confId, sessionId, iceServers }) {
+  constructor({ matrix, focus, confId, sessionId, iceServers, encryption }) {
     super();
     this.#matrix = matrix;
     this.#focus = focus;
     this.#confId = confId;
     this.#sessionId = sessionId;
+    this.#encryption = encryption;
     this.#connection = new RTCPeerConnection({ bundlePolicy: "max-bundle", iceServers });
     this.#connection.addEventListener("icecandidate", (event) => this.#handleOwnCandidate(event.candidate));
+    this.#connection.addEventListener("track", ({ receiver }) => this.#encryption?.protectReceiver(receiver));
     this.#connection.addEventListener("iceconnectionstatechange", () => this.#handleIceState());
     this.#channel = new FocusChannel(this.#connection);
     this.#channel.on("open", () => this.#handleOpen());
@@ -81,6 +86,14 @@ export class Leg extends Emitter {
   /** Statistics of the peer connection, as `RTCPeerConnection.getStats` gives them. */
   getStats() {
     return this.#connection.getStats();
+  }
+
+  /** What became of encrypted frames: `sent`, and `received` by mid; null where the call is not encrypted. */
+  async countFrames() {
+    if (!this.#encryption) return null;
+    const { sent, received } = await this.#encryption.count();
+    const byMid = this.#connection.getTransceivers().map(({ mid, receiver }) => [mid, received(receiver)]);
+    return { sent, received: new Map(byMid.filter(([, counters]) => counters)) };
   }
 
   /** Sends one message over the data channel; false where it is not open. */
@@ -246,7 +259,9 @@ export class Leg extends Emitter {
 
   #takeStreams(content) {
     const streams = readStreams(content);
-    if (streams && !this.#closed) this.emit("streams", streams);
+    if (!streams || this.#closed) return;
+    for (const { streamId, userId, deviceId } of streams.values()) this.#senders.set(streamId, { userId, deviceId });
+    this.emit("streams", streams);
   }
 
   async #handleNegotiate(content) {
@@ -270,6 +285,8 @@ export class Leg extends Emitter {
     }
     this.times.offer ??= performance.now();
     await this.#connection.setRemoteDescription({ type: "offer", sdp });
+    // Before the focus learns that it may send.
+    this.#nameSenders();
     await this.#connection.setLocalDescription();
     this.#sendDescription();
   }
@@ -331,7 +348,8 @@ export class Leg extends Emitter {
       const init = { direction: "sendonly", streams: [source.stream] };
       if (kind === "video") init.sendEncodings = encodingsFor(source.purpose);
       const transceiver = this.#connection.addTransceiver(track, init);
-      if (kind === "video") preferVp8(transceiver);
+      this.#encryption?.protectSender(transceiver.sender, kind);
+      if (kind === "video") preferVp8(transceiver, { only: Boolean(this.#encryption) });
       publication.transceivers[kind] = transceiver;
     }
   }
@@ -387,6 +405,14 @@ export class Leg extends Emitter {
     this.emit("tracks", tracks);
   }
 
+  #nameSenders() {
+    const names = msidByMid(this.#connection.remoteDescription?.sdp ?? "");
+    const pairs = this.#connection.getTransceivers().map(({ mid, receiver }) => {
+      return [receiver, this.#senders.get(names.get(mid)?.streamId) ?? null];
+    });
+    this.#encryption?.nameSenders(pairs);
+  }
+
   // ---- the end ------------------------------------------------------------------------------------------------------
 
   #handleIceState() {
@@ -410,10 +436,11 @@ export class Leg extends Emitter {
   }
 }
 
-/** VP8 first: the focus changes layers of VP8 without a freeze. */
-function preferVp8(transceiver) {
+/** VP8 first: the focus changes layers of VP8 without a freeze. `only`: of encrypted frames, those of VP8 alone can be forwarded. */
+function preferVp8(transceiver, { only }) {
   const codecs = RTCRtpReceiver.getCapabilities?.("video")?.codecs ?? [];
   const isVp8 = ({ mimeType }) => mimeType.toLowerCase() === "video/vp8";
-  const ordered = [...codecs.filter(isVp8), ...codecs.filter((codec) => !isVp8(codec))];
+  const isResend = ({ mimeType }) => mimeType.toLowerCase() === "video/rtx";
+  const ordered = [...codecs.filter(isVp8), ...codecs.filter((codec) => !isVp8(codec) && (!only || isResend(codec)))];
   if (ordered.length > 0) transceiver.setCodecPreferences?.(ordered);
 }

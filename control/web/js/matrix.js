@@ -147,7 +147,8 @@ export class MatrixClient extends Emitter {
       name,
       invite,
       preset: "public_chat",
-      power_level_content_override: { events },
+      // Whoever comes from another homeserver may bring the focus of that one.
+      power_level_content_override: { events, invite: 0 },
       initial_state: [{ type: "m.room.guest_access", state_key: "", content: { guest_access: "can_join" } }],
     };
     return (await this.request("POST", "/_matrix/client/v3/createRoom", { body, what: "Could not make a room" })).room_id;

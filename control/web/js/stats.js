@@ -1,7 +1,7 @@
 // Figures out of RTCPeerConnection.getStats: per received m-section and per sent layer, with rates between two samples.
 
 /** @typedef {{mid: string, kind: string, width: number, height: number, framesPerSecond: number, bitrate: number,
- *   framesDecoded: number, keyFramesDecoded: number, freezeCount: number, freezeSeconds: number, packetsReceived: number,
+ *   framesReceived: number, framesDecoded: number, keyFramesDecoded: number, freezeCount: number, freezeSeconds: number, packetsReceived: number,
  *   packetsLost: number, audioLevel: number|null}} Inbound */
 
 /** Remembers the last sample, so that the next one can say bits per second. */
@@ -39,11 +39,14 @@ export class Sampler {
       height: stats.frameHeight ?? 0,
       framesPerSecond: stats.framesPerSecond ?? 0,
       bitrate: this.#rate(stats, stats.bytesReceived),
+      framesReceived: stats.framesReceived ?? 0,
       framesDecoded: stats.framesDecoded ?? 0,
       keyFramesDecoded: stats.keyFramesDecoded ?? 0,
       framesDropped: stats.framesDropped ?? 0,
       freezeCount: stats.freezeCount ?? 0,
       freezeSeconds: stats.totalFreezesDuration ?? 0,
+      bytesReceived: stats.bytesReceived ?? 0,
+      headerBytesReceived: stats.headerBytesReceived ?? 0,
       packetsReceived: stats.packetsReceived ?? 0,
       packetsLost: stats.packetsLost ?? 0,
       nackCount: stats.nackCount ?? 0,

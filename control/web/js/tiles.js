@@ -30,6 +30,10 @@ export class Tile {
   figures = null;
   /** What the focus says about the picture. */
   status = null;
+  /** What became of encrypted frames: {video, audio}, each {decrypted, refused: {reason: number}} or null. */
+  encryption = { video: null, audio: null };
+  /** Frames come, and none of them can be decrypted. */
+  #refused = false;
   /** Between two frames that were put on the screen, since the last `resetGaps`; in milliseconds. */
   gapMaxMs = 0;
   framesShown = 0;
@@ -102,6 +106,16 @@ export class Tile {
     );
   }
 
+  /** Takes the newest counters of encrypted frames. */
+  countFrames({ video = null, audio = null }) {
+    const was = this.encryption.video;
+    this.encryption = { video, audio };
+    const refused = foreign(video) > foreign(was);
+    const decrypted = (video?.decrypted ?? 0) > (was?.decrypted ?? 0);
+    // Between two looks that come close together there may be no frame at all.
+    if (refused || decrypted) this.#refused = !decrypted;
+  }
+
   /** Fills the overlay with the figures of what arrives, and says why it is not all. */
   showInbound(inbound, status) {
     const before = this.figures?.packetsReceived ?? 0;
@@ -109,6 +123,7 @@ export class Tile {
       gapMs: this.#lastFrameAt === null ? null : performance.now() - this.#lastFrameAt,
       arrives: (inbound?.packetsReceived ?? 0) > before,
       muted: this.root.classList.contains("no-video"),
+      refused: this.#refused,
     };
     this.status = status;
     this.#why.textContent = inbound ? whyNoPicture(status, seen) : "";
@@ -125,6 +140,7 @@ export class Tile {
       formatBitrate(inbound.bitrate),
       layer ? `layer ${layer}` : "",
       Number.isInteger(status?.temporal) ? `temporal ≤ ${status.temporal}` : "",
+      foreign(this.encryption.video) ? `${foreign(this.encryption.video)} frames refused` : "",
       inbound.freezeCount ? `${inbound.freezeCount} freezes, ${inbound.freezeSeconds.toFixed(1)} s` : "",
     ];
     this.#figures.textContent = [parts.filter(Boolean).join(" · "), whySmaller(status)].filter(Boolean).join("\n");
@@ -171,6 +187,12 @@ export class Tile {
     };
     this.#video.requestVideoFrameCallback(shown);
   }
+}
+
+/** Refused frames that say something: resends of frames that had come already are refused as repeated, and cost nothing. */
+function foreign(counters) {
+  const { replayed = 0, ...others } = counters?.refused ?? {};
+  return Object.values(others).reduce((all, count) => all + count, 0);
 }
 
 function attach(player, track, onChange) {

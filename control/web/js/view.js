@@ -29,6 +29,8 @@ export class CallView {
   status = new Status();
   /** The last sample of `Sampler.sample`. */
   figures = null;
+  /** What became of encrypted frames, as `Leg.countFrames` says. */
+  frames = null;
 
   /** @param {HTMLElement} list */
   constructor(list) {
@@ -197,12 +199,16 @@ export class CallView {
   /** Reads the figures and shows them. */
   async sample() {
     const report = await this.#call?.getStats();
+    const frames = await this.#call?.countFrames();
     if (!report || !this.#call) return;
+    this.frames = frames;
     this.figures = this.#sampler.sample(report);
     const { inbound, outbound } = this.figures;
     for (const tile of this.tiles) {
-      if (!tile.isOwn) tile.showInbound(inbound.get(tile.mid) ?? null, this.status.of(tile.videoKey()));
-      else if (tile.stream.purpose !== SCREENSHARE) {
+      if (!tile.isOwn) {
+        tile.countFrames({ video: frames?.received.get(tile.mid), audio: frames?.received.get(tile.audioMid) });
+        tile.showInbound(inbound.get(tile.mid) ?? null, this.status.of(tile.videoKey()));
+      } else if (tile.stream.purpose !== SCREENSHARE) {
         const layers = outbound.filter((layer) => layer.mid === firstVideoMid(outbound));
         tile.showOutbound(layers, describeEstimate(this.status));
       }

@@ -51,14 +51,15 @@ export class Status {
 /**
  * What is wrong with a picture, in a few words; empty where nothing is.
  * @param {{reason: string}|null} status what the focus says
- * @param {{gapMs: number|null, arrives: boolean, muted: boolean}} seen `gapMs` since the last frame that was shown,
- *   null before the first; `arrives`: packets come
+ * @param {{gapMs: number|null, arrives: boolean, muted: boolean, refused?: boolean}} seen `gapMs` since the last frame that was shown,
+ *   null before the first; `arrives`: packets come; `refused`: frames come, but not with this call's key
  */
-export function whyNoPicture(status, { gapMs, arrives, muted }) {
+export function whyNoPicture(status, { gapMs, arrives, muted, refused = false }) {
   const reason = status?.reason ?? "";
   if (muted || reason === "muted") return "";
   // The focus's word may be half a second old: what can be seen to move goes first.
   if (gapMs !== null && gapMs < FROZEN_MS) return "";
+  if (refused) return "cannot be decrypted: the sender has another media key, or none";
   if (NOTHING[reason]) return NOTHING[reason];
   if (gapMs === null) return "";
   const since = `frozen for ${(gapMs / 1000).toFixed(0)} s`;

@@ -20,6 +20,11 @@ pub enum Command {
         /// Both ends' credentials.
         ice: IceCredentials,
     },
+    /// Counts what a transport carries from now on as a trunk's: its other end is a focus.
+    CountAsTrunk {
+        /// The transport, added before.
+        id: TransportId,
+    },
     /// Replaces the credentials; the old ones are answered until the first check with the new ones arrives. A transport that makes
     /// the checks itself ([`Command::CheckRemotes`]) makes them with the new ones at once.
     RestartIce {

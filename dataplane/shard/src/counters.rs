@@ -37,6 +37,18 @@ metrics! {
         /// Bytes of the packets that have reached a stage: as on the wire in `received`, `bound` and `sealed`, else the payload.
         stage_bytes: counter[Stage; "stage"] = "weir_shard_bytes_total",
             "More media, or larger pictures.";
+        /// Datagrams that came over trunks, connectivity checks left out.
+        trunk_datagrams_received: counter = "weir_shard_trunk_received_datagrams_total",
+            "More that is published at other foci is watched here.";
+        /// Bytes of the datagrams that came over trunks, connectivity checks left out.
+        trunk_bytes_received: counter = "weir_shard_trunk_received_bytes_total",
+            "As weir_shard_trunk_received_datagrams_total, or pictures are larger. Each track comes once, whoever watches it.";
+        /// Datagrams that went out over trunks, connectivity checks left out.
+        trunk_datagrams_sent: counter = "weir_shard_trunk_sent_datagrams_total",
+            "More that is published here is watched at other foci.";
+        /// Bytes of the datagrams that went out over trunks, connectivity checks left out.
+        trunk_bytes_sent: counter = "weir_shard_trunk_sent_bytes_total",
+            "As weir_shard_trunk_sent_datagrams_total, or pictures are larger. Each track goes once to each focus, whoever watches it there.";
         /// RTP packets of tracks that were accepted.
         rtp_received: counter = "weir_shard_rtp_received_total",
             "More media is published.";

@@ -6,6 +6,7 @@ use weir_srtp::{MasterKey, Receiver, Sender};
 use weir_wire::{ExtSeq, Seq};
 
 use crate::bandwidth::Bandwidth;
+use crate::counters::Counters;
 use crate::departures::Departures;
 use crate::feedback::Feedback;
 use crate::ice::Ice;
@@ -23,6 +24,8 @@ pub(crate) const NONE: u32 = u32::MAX;
 pub(crate) struct Transport {
     pub(crate) id: TransportId,
     pub(crate) ice: Ice,
+    /// Whether the other end is a focus. Nothing but counting depends on it.
+    pub(crate) is_trunk: bool,
     pub(crate) sender: Option<Sender>,
     pub(crate) receiver: Option<Receiver>,
     /// Sorted by SSRC.
@@ -132,6 +135,7 @@ impl Transport {
         Self {
             id,
             ice,
+            is_trunk: false,
             sender: None,
             receiver: None,
             streams: Vec::with_capacity(SSRCS_PER_TRANSPORT),
@@ -158,9 +162,26 @@ impl Transport {
     }
 
     /// Every RTP packet that was sealed for this participant passes here, in order.
-    pub(crate) fn note_sent(&mut self, departure: Departure, now: Instant) {
+    pub(crate) fn note_sent(&mut self, departure: Departure, counters: &Counters, now: Instant) {
         self.sent.count(departure.bytes);
+        self.count_sent(departure.bytes, counters);
         self.bandwidth.note_sent(departure, now);
+    }
+
+    /// Every datagram but connectivity checks passes here on its way out.
+    pub(crate) fn count_sent(&self, bytes: usize, counters: &Counters) {
+        if self.is_trunk {
+            counters.trunk_datagrams_sent.add(1);
+            counters.trunk_bytes_sent.add(bytes as u64);
+        }
+    }
+
+    /// Every datagram but connectivity checks passes here on its way in.
+    pub(crate) fn count_received(&self, bytes: usize, counters: &Counters) {
+        if self.is_trunk {
+            counters.trunk_datagrams_received.add(1);
+            counters.trunk_bytes_received.add(bytes as u64);
+        }
     }
 
     /// Remembers an SSRC whose stream has ended, and the first number that is free.

@@ -9,7 +9,9 @@ use support::oracle::{check_audio, check_video, check_world};
 use support::trunk::{Foci, TRUNK, turns};
 use support::viewing::heard;
 use support::{AudioSource, Link, MS, Rng, SECOND, Subscribed, VideoSource, World};
-use weir_shard::{Command, Direction, DropReason, Event, Flow, MediaKind, Size, Traffic};
+use weir_shard::{
+    Command, Counters, Direction, DropReason, Event, Flow, MediaKind, Size, Traffic,
+};
 use weir_wire::{Kind, rtp};
 
 const FULL: Option<Size> = Some(Size::new(1280, 720));
@@ -138,6 +140,53 @@ fn a_picture_and_a_voice_arrive_over_a_trunk_that_carries_them_once() {
         let asked = of.foci.near.peers[of.publisher].told.plis.len();
         assert!(asked <= 3, "{asked} keyframes for four viewers");
     }
+}
+
+/// How many of these datagrams are no connectivity checks, and their bytes.
+fn counted<'a>(datagrams: impl Iterator<Item = &'a Vec<u8>>) -> (u64, u64) {
+    datagrams
+        .filter(|bytes| Kind::of(bytes) != Kind::Stun)
+        .fold((0, 0), |(count, sum), bytes| {
+            (count + 1, sum + bytes.len() as u64)
+        })
+}
+
+#[test]
+fn what_a_trunk_carries_is_counted_at_both_ends_and_nothing_else() {
+    let mut of = relayed(6, Link::FAR, 2, Payload::Plain);
+    of.foci.run(5 * SECOND);
+    let (near, far) = (&of.foci.near.counters, &of.foci.far.counters);
+    let sent = |counters: &Counters| {
+        (
+            counters.trunk_datagrams_sent.get(),
+            counters.trunk_bytes_sent.get(),
+        )
+    };
+    let there = of.foci.sent.iter().map(|(_, _, bytes)| bytes);
+    assert_eq!(sent(near), counted(there));
+    let back = of.foci.returned.iter().map(|(_, bytes)| bytes);
+    assert_eq!(sent(far), counted(back));
+    // A few are on their way.
+    for (sent, received) in [
+        (
+            near.trunk_datagrams_sent.get(),
+            far.trunk_datagrams_received.get(),
+        ),
+        (
+            far.trunk_datagrams_sent.get(),
+            near.trunk_datagrams_received.get(),
+        ),
+    ] {
+        assert!(
+            (sent - 20..=sent).contains(&received),
+            "{received} of {sent}"
+        );
+    }
+    assert!(far.trunk_bytes_received.get() <= near.trunk_bytes_sent.get());
+    assert!(
+        far.bytes_sent.get() > 2 * far.trunk_bytes_sent.get(),
+        "two viewers get more than goes back"
+    );
 }
 
 #[test]

@@ -211,6 +211,22 @@ mod tests {
         }
     }
 
+    /// The page's tests have the same bytes (`tests/browser/modules_encryption.js`); both are as Python's `cryptography` makes them.
+    #[test]
+    fn seals_a_picture_behind_its_readable_byte() {
+        let secret = Secret::extract(Suite::Aes128Gcm, &unhex(BASE_KEY));
+        let frame = unhex("1002009d012a0005d002");
+        let (metadata, rest) = crate::Clear::FirstByte.split(&frame).unwrap();
+        let header = Header {
+            key_id: 3,
+            counter: 300,
+        };
+        let mut out = metadata.to_vec();
+        secret.seal(header, metadata, rest, &mut out);
+        let expected = "1039012c76b1a80d845bf33f9d9fe7684ea68df8cf2ebc2c03c696bc88";
+        assert_eq!(out, unhex(expected));
+    }
+
     #[test]
     fn opens_what_the_rfc_sealed() {
         for (suite, _, _, ciphertext) in VECTORS {

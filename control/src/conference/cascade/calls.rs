@@ -255,6 +255,7 @@ impl Conferences {
         let remotes = remotes.map(|candidate| candidate.address).collect();
         self.shared
             .command(shard, Command::AddTransport { id, ice });
+        self.shared.command(shard, Command::CountAsTrunk { id });
         self.shared
             .command(shard, Command::CheckRemotes { id, remotes });
     }

@@ -573,6 +573,7 @@ impl Shard {
                 self.subscription_commands += 1;
                 assert!(self.subscriptions.remove(&id).is_some());
             }
+            Command::CountAsTrunk { id } => assert!(self.transports.contains_key(&id)),
             Command::CheckRemotes { .. } => panic!("taken out before"),
             Command::InstallKeys { .. }
             | Command::SendDatagram { .. }

@@ -399,7 +399,7 @@ impl Shard {
             bytes: len,
             kind: DepartureKind::Probe,
         };
-        to.note_sent(departure, now);
+        to.note_sent(departure, &self.counters, now);
         Ok(len)
     }
 }

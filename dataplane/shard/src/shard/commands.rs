@@ -19,6 +19,7 @@ impl Shard {
     pub(super) fn command(&mut self, command: Command, now: Instant) {
         match command {
             Command::AddTransport { id, ice } => self.add_transport(id, ice, now),
+            Command::CountAsTrunk { id } => self.count_as_trunk(id),
             Command::RestartIce { id, ice } => self.restart_ice(id, ice, now),
             Command::CheckRemotes { id, remotes } => self.check_remotes(id, &remotes, now),
             Command::InstallKeys {
@@ -77,6 +78,13 @@ impl Shard {
             .and_then(|transport| transport.ice.poll_timeout())
         {
             self.wake_at(at);
+        }
+    }
+
+    fn count_as_trunk(&mut self, id: TransportId) {
+        let transport = self.transport(id);
+        if let Some(of) = transport.and_then(|index| self.transports.get_mut(index)) {
+            of.is_trunk = true;
         }
     }
 
@@ -143,12 +151,14 @@ impl Shard {
         let Some(index) = self.transport(id) else {
             return;
         };
-        match self
-            .transports
-            .get(index)
-            .and_then(|transport| transport.ice.selected())
-        {
-            Some(path) => self.send_plain(path, datagram),
+        let Some(of) = self.transports.get(index) else {
+            return;
+        };
+        match of.ice.selected() {
+            Some(path) => {
+                of.count_sent(datagram.len(), &self.counters);
+                self.send_plain(path, datagram);
+            }
             None => self.counters.count_drop(DropReason::NotReady),
         }
     }

@@ -141,6 +141,7 @@ impl Shard {
                 bytes: len,
                 kind,
             },
+            &self.counters,
             now,
         );
         Ok(())
@@ -170,6 +171,7 @@ impl Shard {
         if let Ok(len) = sealed {
             buffer.advance(len);
             self.counters.rtcp_sent.add(1);
+            of.count_sent(len, &self.counters);
         }
         // An empty buffer goes back to the pool.
         let len = buffer.len();

@@ -21,7 +21,13 @@ impl Shard {
         now: Instant,
     ) -> Option<Opened> {
         let kind = Kind::of(buffer.datagram());
-        match (kind, self.paths.get(&path).copied()) {
+        let transport = self.paths.get(&path).copied();
+        if let (Kind::Rtp | Kind::Rtcp | Kind::Dtls, Some(transport)) = (kind, transport)
+            && let Some(of) = self.transports.get(transport)
+        {
+            of.count_received(buffer.datagram().len(), &self.counters);
+        }
+        match (kind, transport) {
             (Kind::Stun, _) => {
                 self.stun(buffer.datagram(), path, now);
                 self.packets.give_back(buffer);

@@ -102,6 +102,9 @@ impl Foci {
             id: TRUNK,
             ice: called(0),
         });
+        for world in [&mut foci.near, &mut foci.far] {
+            world.command(Command::CountAsTrunk { id: TRUNK });
+        }
         foci
     }
 
