@@ -9,9 +9,7 @@ use support::oracle::{check_audio, check_video, check_world};
 use support::trunk::{Foci, TRUNK, turns};
 use support::viewing::heard;
 use support::{AudioSource, Link, MS, Rng, SECOND, Subscribed, VideoSource, World};
-use weir_shard::{
-    Command, Counters, Direction, DropReason, Event, Flow, MediaKind, Size, Traffic,
-};
+use weir_shard::{Command, Counters, Direction, DropReason, Event, Flow, MediaKind, Size, Traffic};
 use weir_wire::{Kind, rtp};
 
 const FULL: Option<Size> = Some(Size::new(1280, 720));
