@@ -356,13 +356,13 @@ pub fn resources(report: &RunReport) -> Vec<(String, String)> {
                 received.keys, received.keys_refused, sent.switches_unconfirmed
             ),
         );
-        if switches > 0 {
+        if let Some(mean_us) = sent.switch_us.checked_div(switches) {
             let ms = |us: u64| us as f64 / 1000.0;
             row(
                 "  departure to new session",
                 format!(
                     "{:.0} ms on average, {:.0} ms at most",
-                    ms(sent.switch_us / switches),
+                    ms(mean_us),
                     ms(sent.switch_longest_us)
                 ),
             );
