@@ -14,7 +14,7 @@ export function requireEncryption() {
   ].filter(([there]) => !there);
   if (missing.length === 0) return;
   const names = missing.map(([, name]) => name).join(" and ");
-  throw new Error(`This call's media is to be encrypted, but this browser lacks ${names}. Nothing was sent.`);
+  throw new Error(`This call's media is to be encrypted, but this browser lacks ${names}. No media was sent.`);
 }
 
 /** The encryption of one call, over all its legs: its counters go on when the focus is called again. */
