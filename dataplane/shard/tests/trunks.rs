@@ -24,12 +24,12 @@ fn sharing(seed: u64, link: Link, sockets: u8, more: u8) -> (Foci, Vec<Transport
 
 /// Where the far focus has seen trunks come from, in order.
 fn callers(foci: &Foci) -> Vec<SocketAddr> {
-    let turns = turns(&foci.far).into_iter();
+    let turns = turns(&foci.far).into_iter().map(|turn| match turn {
+        Turn::Connected(remote) => remote,
+        other => panic!("{other:?}"),
+    });
     turns
-        .map(|turn| match turn {
-            Turn::Connected(remote) => remote,
-            other => panic!("{other:?}"),
-        })
+        .filter(|remote| remote.ip() == foci.near_at.ip())
         .collect()
 }
 
