@@ -25,6 +25,8 @@ SETTLE_S = 2
 BEFORE_S = 5
 # For how long a killed focus is away.
 AWAY_S = 5
+# Between joins of one page: each is two invites to its focus, and limits.invites_per_user_per_second is 1.
+BETWEEN_JOINS_S = 2
 # How often the pages take figures while they watch.
 SAMPLE_MS = 1000
 
@@ -51,9 +53,17 @@ def wait_until_at_home(federation):
     for side in federation.sides:
         for page in side.pages:
             at_home = f"weir.state().focus?.userId === '{side.focus_user}' && weir.state().state === 'connected'"
-            page.browser.wait_for(at_home, f"{page.name} is at the focus of its homeserver; it says {page.log()[-6:]}", PATIENCE_S)
+            wait_until(page, at_home, "it is at the focus of its homeserver")
     for page in federation.pages:
         all_decode(federation, page, PATIENCE_S)
+
+
+def wait_until(page, condition, what):
+    """Waits until an expression is true in a page; says what the page says if it does not come true."""
+    try:
+        page.browser.wait_for(condition, what, PATIENCE_S)
+    except WebDriverError as error:
+        raise WebDriverError(f"{page.name}: {error}; the page says {page.log()[-6:]}") from error
 
 
 def everyone_is_at_home(federation, report):
@@ -237,6 +247,7 @@ def joins(federation, targets, report, times):
     shown = []
     for _ in range(times):
         leave(federation, page)
+        time.sleep(BETWEEN_JOINS_S)
         shown.append(join(federation, page))
     note_joins(report, targets, "join", f"click to first frame from the other side, {times} joins", shown)
     wait_until_at_home(federation)
@@ -249,22 +260,23 @@ def joins_that_need_a_trunk(federation, targets, report, times):
     shown = []
     for other in away:
         leave(federation, other)
-    fill_focus(page, side.focus_user, "WEIRFOCUS")
+    fill_focus(page, side.focus_id)
     for _ in range(times):
         leave(federation, page)
         wait_for_trunks(federation, 0)
+        time.sleep(BETWEEN_JOINS_S)
         shown.append(join(federation, page))
     note_joins(report, targets, "join_with_trunk", f"the same with a trunk that is not there yet, {times} joins", shown)
-    fill_focus(page, "", "")
+    fill_focus(page, {"userId": "", "deviceId": ""})
     for other in away:
         join(federation, other)
     wait_until_at_home(federation)
 
 
-def fill_focus(page, user, device):
-    """Fills in, or empties, the focus in the page's lobby."""
-    script = "const form = document.getElementById('lobby').elements; form.focus_user.value = arguments[0]; form.focus_device.value = arguments[1];"
-    page.browser.run(script, user, device)
+def fill_focus(page, focus):
+    """Fills in the focus in the page's lobby."""
+    script = "const { elements } = document.getElementById('lobby'); elements.focus_user.value = arguments[0]; elements.focus_device.value = arguments[1];"
+    page.browser.run(script, focus["userId"], focus["deviceId"])
 
 
 def wait_for_trunks(federation, count):
@@ -359,7 +371,7 @@ def kill_and_restart(federation, targets, report, side):
     ready = time.monotonic() - started
     for page in side.pages:
         again = f"weir.state().state === 'connected' && weir.state().callId !== '{calls[page]}'"
-        page.browser.wait_for(again, f"{page.name} has called again; it says {page.log()[-4:]}", PATIENCE_S)
+        wait_until(page, again, "it has called again")
     called = time.monotonic() - started
     for page in side.pages:
         all_decode(federation, page, PATIENCE_S)

@@ -199,8 +199,9 @@ export class MatrixClient extends Emitter {
     const init = { method, headers, signal, keepalive, body: body && JSON.stringify(body) };
     for (let attempt = 0; ; attempt += 1) {
       const response = await fetch(this.session.baseUrl + path, init);
+      // An answer that breaks off, or that was given up in its middle, is none.
+      if (response.ok) return await response.json();
       const answer = await response.json().catch(() => ({}));
-      if (response.ok) return answer;
       const error = new MatrixError(response.status, answer, what);
       if (error.errcode === "M_UNKNOWN_TOKEN") this.emit("loggedout", error);
       const again = patient && attempt < 4 && (response.status === 429 || response.status >= 500);
