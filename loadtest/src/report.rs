@@ -257,6 +257,9 @@ pub struct FocusSummary {
     pub memory: Option<Memory>,
     /// Whether memory grows while participants come and go.
     pub flatness: Option<Flatness>,
+    /// The same over the second half of the measurement. An allocator goes on for a while to find room for what comes and goes
+    /// between what stays; what is lost for good goes on for ever.
+    pub flatness_second_half: Option<Flatness>,
     /// Packets that it forwarded in a second, on average, by its metrics.
     pub packets_per_second: Option<f64>,
     /// CPU of the process for each forwarded packet.
@@ -284,7 +287,7 @@ pub struct Memory {
 /// Whether memory stays where it is.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Flatness {
-    /// Over the measurement without its first fifth; KiB and minutes.
+    /// KiB and minutes.
     pub line: Line,
     /// Growth over the time looked at is within what the samples scatter, or less than 1 MiB an hour.
     pub flat: bool,

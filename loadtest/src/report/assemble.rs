@@ -114,9 +114,10 @@ fn focus(plan: &Plan, outcome: &Outcome, seen: &Seen) -> Option<FocusSummary> {
         .map(|packets| cpu.total * 1e9 / packets);
     summary.memory = memory(&summary, outcome);
     // Only where people come and go is a growing memory a leak.
-    summary.flatness = (!plan.events.is_empty())
-        .then(|| flatness(&outcome.samples))
-        .flatten();
+    if !plan.events.is_empty() {
+        summary.flatness = flatness(&outcome.samples, WARM_UP);
+        summary.flatness_second_half = flatness(&outcome.samples, 0.5);
+    }
     Some(summary)
 }
 
@@ -160,10 +161,11 @@ fn memory(summary: &FocusSummary, outcome: &Outcome) -> Option<Memory> {
     })
 }
 
-fn flatness(samples: &[Sample]) -> Option<Flatness> {
+/// Over the measurement without its first `left_out`, which is a share of it.
+fn flatness(samples: &[Sample], left_out: f64) -> Option<Flatness> {
     let measured: Vec<_> = samples.iter().filter(|sample| sample.measured).collect();
     let (first, last) = (measured.first()?.at_s, measured.last()?.at_s);
-    let from = first + WARM_UP * (last - first);
+    let from = first + left_out * (last - first);
     let points: Vec<_> = measured
         .iter()
         .filter(|sample| sample.at_s >= from)
@@ -220,26 +222,40 @@ mod tests {
     #[test]
     fn memory_that_stops_growing_is_flat() {
         // It grows for the first 200 of 1200 s, and wobbles by 40 KiB after that.
-        let found = flatness(&samples(1200, |at| {
-            50_000.0
-                + at.min(200.0) * 100.0
-                + if (at as u32).is_multiple_of(2) {
-                    40.0
-                } else {
-                    0.0
-                }
-        }));
+        let found = flatness(
+            &samples(1200, |at| {
+                50_000.0
+                    + at.min(200.0) * 100.0
+                    + if (at as u32).is_multiple_of(2) {
+                        40.0
+                    } else {
+                        0.0
+                    }
+            }),
+            WARM_UP,
+        );
         let found = found.expect("long enough");
         assert!(found.flat, "{found:?}");
         assert!((found.line.spread - 20.0).abs() < 0.5, "{found:?}");
     }
 
     #[test]
+    fn memory_that_stops_growing_late_is_flat_in_the_second_half() {
+        let samples = samples(1200, |at| 50_000.0 + at.min(500.0) * 2.0);
+        assert!(!flatness(&samples, WARM_UP).expect("long enough").flat);
+        assert!(flatness(&samples, 0.5).expect("long enough").flat);
+    }
+
+    #[test]
     fn memory_that_grows_is_not_flat() {
-        let found = flatness(&samples(1200, |at| 50_000.0 + at)).expect("long enough");
+        let found = flatness(&samples(1200, |at| 50_000.0 + at), WARM_UP).expect("long enough");
         assert!(!found.flat, "{found:?}");
         assert!((found.line.slope - 60.0).abs() < 0.5, "{found:?}");
-        assert_eq!(flatness(&samples(60, |_| 1.0)), None, "too short to tell");
+        assert_eq!(
+            flatness(&samples(60, |_| 1.0), WARM_UP),
+            None,
+            "too short to tell"
+        );
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use weir_client::Kind;
 
-use super::{Quantiles, RunReport};
+use super::{Flatness, Quantiles, RunReport};
 use crate::plan::Depth;
 use crate::scenario::Scenario;
 
@@ -435,15 +435,20 @@ fn focus_rows(focus: &super::FocusSummary, row: &mut impl FnMut(&str, String)) {
             ),
         );
     }
-    if let Some(flatness) = &focus.flatness {
-        let word = if flatness.flat { "flat" } else { "it grows" };
-        row(
-            "  over time",
-            format!(
-                "{:+.1} ± {:.1} KiB/min, samples {:.0} KiB around the line: {word}",
-                flatness.line.slope, flatness.line.slope_error, flatness.line.spread
-            ),
-        );
+    for (name, flatness) in [
+        ("  over time", &focus.flatness),
+        ("  in the second half", &focus.flatness_second_half),
+    ] {
+        if let Some(Flatness { line, flat }) = flatness {
+            let word = if *flat { "flat" } else { "it grows" };
+            row(
+                name,
+                format!(
+                    "{:+.1} ± {:.1} KiB/min, samples {:.0} KiB around the line: {word}",
+                    line.slope, line.slope_error, line.spread
+                ),
+            );
+        }
     }
     if let Some(packets) = focus.packets_per_second {
         let each = focus

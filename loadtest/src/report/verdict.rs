@@ -126,6 +126,7 @@ pub fn remarks(report: &RunReport) -> Vec<String> {
     }
     if let Some(focus) = &report.focus
         && let Some(flatness) = focus.flatness.filter(|flatness| !flatness.flat)
+        && focus.flatness_second_half.is_none_or(|later| !later.flat)
     {
         remarks.push(format!(
             "the focus's memory grows by {:.0} KiB a minute ({:.0} KiB spread): run longer to see whether it goes on",
