@@ -37,7 +37,8 @@ struct Arguments {
     /// ended one by one, and the page shows live who is connected where and what flows between them.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=8))]
     foci: u8,
-    /// Synthetic participants in all, spread over the foci; without it 3, and with several foci 2 for each.
+    /// Synthetic participants in all, spread over the foci; without it one for each focus, but 3 at least. Each decodes all
+    /// others: two cores are enough for 3 or 4.
     #[arg(long, value_name = "N")]
     participants: Option<usize>,
     /// Threads of each focus that forward media; without it 2, and with several foci 1.
@@ -70,12 +71,9 @@ enum Command {
 impl Arguments {
     fn stage(&self) -> StageConfig {
         let foci = usize::from(self.foci);
-        let (participants, shards) = match foci {
-            1 => (3, 2),
-            several => (2 * several, 1),
-        };
+        let shards = if foci == 1 { 2 } else { 1 };
         StageConfig {
-            participants: self.participants.unwrap_or(participants),
+            participants: self.participants.unwrap_or(foci.max(3)),
             foci,
             shards: self.shards.unwrap_or(shards),
             port: self.port,
