@@ -10,7 +10,7 @@ use serde_json::{
 };
 
 use super::{Description, Dialect, words::Word};
-use crate::metadata::Stream;
+use crate::metadata::{Stream, StreamMetadata};
 
 /// One stream as it stands in a snapshot.
 #[derive(Debug)]
@@ -50,6 +50,15 @@ impl FromIterator<Arc<RenderedStream>> for Snapshot {
         Self {
             streams: streams.into_iter().collect(),
         }
+    }
+}
+
+impl From<&StreamMetadata> for Snapshot {
+    fn from(metadata: &StreamMetadata) -> Self {
+        let streams = metadata.streams.iter();
+        streams
+            .map(|(id, stream)| Arc::new(RenderedStream::new(id, stream)))
+            .collect()
     }
 }
 
@@ -94,11 +103,11 @@ struct Content<'a> {
 impl Serialize for Frame<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry(self.dialect.key(), self.name)?;
         match self.dialect {
             Dialect::Late => map.serialize_entry("content", &self.content)?,
             Dialect::Early => self.content.write(&mut map)?,
         }
+        map.serialize_entry(self.dialect.key(), self.name)?;
         map.end()
     }
 }

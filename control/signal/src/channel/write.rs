@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::words::Word;
 use super::{
-    ConnectToFocus, Description, Dialect, ErrorReply, FromClient, ToClient, TrackName,
+    ConnectToFocus, Description, Dialect, ErrorReply, FromClient, Snapshot, ToClient, TrackName,
     TrackRequest, media,
 };
 use crate::metadata::StreamMetadata;
@@ -21,7 +21,7 @@ impl FromClient {
                 description,
                 metadata,
             } => negotiate(dialect, description, metadata.as_ref()),
-            FromClient::MetadataChanged(metadata) => metadata_changed(dialect, metadata),
+            FromClient::MetadataChanged(metadata) => Snapshot::from(metadata).to_text(dialect),
             FromClient::Ping => dialect.frame(Word::Ping, json!({})),
             FromClient::Pong => dialect.frame(Word::Pong, json!({})),
             FromClient::ConnectToFocus(connect) => {
@@ -38,7 +38,7 @@ impl ToClient {
     /// The text frame.
     pub fn to_text(&self, dialect: Dialect) -> String {
         match self {
-            ToClient::MetadataChanged(metadata) => metadata_changed(dialect, metadata),
+            ToClient::MetadataChanged(metadata) => Snapshot::from(metadata).to_text(dialect),
             ToClient::Negotiate {
                 description,
                 metadata,
@@ -108,17 +108,11 @@ fn negotiate(
     description: &Description,
     metadata: Option<&StreamMetadata>,
 ) -> String {
-    let (word, mut content) = dialect.description(description.kind, &description.sdp);
     if let Some(metadata) = metadata {
-        let key = dialect.keys().metadata[0];
-        content.insert(key.to_owned(), metadata.to_value());
+        return Snapshot::from(metadata).to_text_with(dialect, description);
     }
+    let (word, content) = dialect.description(description.kind, &description.sdp);
     dialect.frame(word, Value::Object(content))
-}
-
-fn metadata_changed(dialect: Dialect, metadata: &StreamMetadata) -> String {
-    let key = dialect.keys().metadata[0];
-    dialect.frame(Word::Metadata, json!({key: metadata.to_value()}))
 }
 
 fn connect_value(connect: &ConnectToFocus) -> Value {

@@ -277,8 +277,8 @@ impl Client {
 
     /// Puts a text aside if it is a snapshot that may be read later; whether it was.
     pub(super) fn put_aside(&mut self, text: &str) -> bool {
-        const SNAPSHOT: &str = r#"{"type":"m.call.sdp_stream_metadata_changed""#;
-        let later = self.reads_late && text.starts_with(SNAPSHOT);
+        const SNAPSHOT: &str = r#""type":"m.call.sdp_stream_metadata_changed"}"#;
+        let later = self.reads_late && text.ends_with(SNAPSHOT);
         if later {
             self.unread = Some(text.to_owned());
         }
