@@ -59,6 +59,7 @@ impl Participant {
             Command::AddTransport {
                 id: self.transport(),
                 ice: self.credentials(),
+                is_trunk: false,
             },
             Command::InstallKeys {
                 id: self.transport(),

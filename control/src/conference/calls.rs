@@ -140,8 +140,14 @@ impl Conferences {
 
         // From here on nothing can fail: the older leg of this device gives way.
         self.replace(&envelope.conf_id, &participant);
-        self.shared
-            .command(shard, Command::AddTransport { id: transport, ice });
+        self.shared.command(
+            shard,
+            Command::AddTransport {
+                id: transport,
+                ice,
+                is_trunk: invite.trunk,
+            },
+        );
         self.shared.push(Output::OpenTransport {
             id: transport,
             shard,
@@ -149,8 +155,6 @@ impl Conferences {
             remote_fingerprint: remote.fingerprint.into(),
         });
         if invite.trunk {
-            self.shared
-                .command(shard, Command::CountAsTrunk { id: transport });
             let accepted = Happened::Trunk(TrunkEvent::Accepted);
             self.shared.push(Output::Happened(accepted));
         }

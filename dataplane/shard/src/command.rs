@@ -19,11 +19,8 @@ pub enum Command {
         id: TransportId,
         /// Both ends' credentials.
         ice: IceCredentials,
-    },
-    /// Counts what a transport carries from now on as a trunk's: its other end is a focus.
-    CountAsTrunk {
-        /// The transport, added before.
-        id: TransportId,
+        /// Whether the other end is a focus: then what it carries is counted as a trunk's.
+        is_trunk: bool,
     },
     /// Replaces the credentials; the old ones are answered until the first check with the new ones arrives. A transport that makes
     /// the checks itself ([`Command::CheckRemotes`]) makes them with the new ones at once.

@@ -131,11 +131,17 @@ pub(crate) enum Feeds {
 }
 
 impl Transport {
-    pub(crate) fn new(id: TransportId, ice: Ice, report_ssrc: u32, now: Instant) -> Self {
+    pub(crate) fn new(
+        id: TransportId,
+        ice: Ice,
+        is_trunk: bool,
+        report_ssrc: u32,
+        now: Instant,
+    ) -> Self {
         Self {
             id,
             ice,
-            is_trunk: false,
+            is_trunk,
             sender: None,
             receiver: None,
             streams: Vec::with_capacity(SSRCS_PER_TRANSPORT),

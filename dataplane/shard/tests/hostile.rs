@@ -141,6 +141,7 @@ fn an_address_belongs_to_the_last_who_proved_it() {
     world.command(Command::AddTransport {
         id: later.id,
         ice: support::peer::credentials(9, 0),
+        is_trunk: false,
     });
     world.events.clear();
     let check = later.check(0, true);
@@ -353,10 +354,12 @@ fn commands_for_what_is_not_there_are_counted() {
     world.command(Command::AddTransport {
         id: TransportId(101),
         ice: support::peer::credentials(60, 0),
+        is_trunk: false,
     });
     world.command(Command::AddTransport {
         id: TransportId(500),
         ice: support::peer::credentials(1, 0),
+        is_trunk: false,
     });
     assert_eq!(world.counters.commands_refused.get(), 4);
     is_healthy(&mut world, video);
@@ -429,7 +432,11 @@ fn checks_over_ipv6_are_answered_with_the_address_they_came_from() {
     let mut world = World::new(16);
     let mut peer = support::Peer::new(9);
     let ice = support::peer::credentials(9, 0);
-    world.command(Command::AddTransport { id: peer.id, ice });
+    world.command(Command::AddTransport {
+        id: peer.id,
+        ice,
+        is_trunk: false,
+    });
     peer.address = "[2001:db8::7]:4711".parse().unwrap();
     let (address, check) = (peer.address, peer.check(0, true));
     world.peers.push(peer);

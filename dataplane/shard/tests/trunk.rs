@@ -338,6 +338,7 @@ fn removing_a_transport_ends_its_checks_and_frees_its_addresses() {
         foci.near.command(Command::AddTransport {
             id: TRUNK,
             ice: calling(0),
+            is_trunk: true,
         });
         foci.near.events.clear();
         foci.check(&[foci.far_at, DEAD]);
@@ -356,6 +357,7 @@ fn a_trunk_keeps_its_address_whoever_else_proves_or_checks_it() {
     foci.near.command(Command::AddTransport {
         id: second,
         ice: numbered(2, calling(0)),
+        is_trunk: false,
     });
     foci.near.command(Command::CheckRemotes {
         id: second,
@@ -373,6 +375,7 @@ fn a_trunk_keeps_its_address_whoever_else_proves_or_checks_it() {
     foci.near.command(Command::AddTransport {
         id: thief.id,
         ice: support::peer::credentials(9, 0),
+        is_trunk: false,
     });
     let check = thief.check(0, true);
     foci.near.datagram(foci.far_at, &check);

@@ -153,7 +153,11 @@ fn two_foci_that_call_each_other_at_the_same_time_get_two_trunks() {
     let (near_at, far_at) = (foci.near_at, foci.far_at);
     for (world, ice) in [(&mut foci.far, calling(0)), (&mut foci.near, called(0))] {
         let ice = numbered(9, ice);
-        world.command(Command::AddTransport { id: back, ice });
+        world.command(Command::AddTransport {
+            id: back,
+            ice,
+            is_trunk: false,
+        });
     }
     foci.far.command(Command::CheckRemotes {
         id: back,
@@ -194,6 +198,7 @@ fn a_socket_to_call_from_is_deaf_to_those_that_were_not_called() {
     foci.near.command(Command::AddTransport {
         id: stranger.id,
         ice: credentials(9, 0),
+        is_trunk: false,
     });
     let answered = foci.near.counters.checks_answered.get();
     for number in [1, 2] {

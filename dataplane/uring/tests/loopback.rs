@@ -40,6 +40,7 @@ fn shard(index: usize) -> ShardHandle {
         .send(Command::AddTransport {
             id: TransportId(1),
             ice,
+            is_trunk: false,
         })
         .unwrap();
     shard
@@ -234,7 +235,13 @@ fn a_shard_calls_another_from_its_socket_of_the_same_family() {
             remote_ufrag: "focus".into(),
             remote_pwd: "the password of the focus".into(),
         };
-        calling.send(Command::AddTransport { id, ice }).unwrap();
+        calling
+            .send(Command::AddTransport {
+                id,
+                ice,
+                is_trunk: false,
+            })
+            .unwrap();
         let (from, to) = (calling.addresses()[family], called.addresses()[family]);
         // Nobody listens at the first.
         let closed = UdpSocket::bind(SocketAddr::new(to.ip(), 0)).unwrap();
@@ -277,7 +284,13 @@ fn call(
 ) -> SocketAddr {
     let id = TransportId(number);
     for (shard, ice) in [&mut *calling, &mut *called].into_iter().zip(trunk(number)) {
-        shard.send(Command::AddTransport { id, ice }).unwrap();
+        shard
+            .send(Command::AddTransport {
+                id,
+                ice,
+                is_trunk: false,
+            })
+            .unwrap();
     }
     let remotes = vec![to];
     calling.send(Command::CheckRemotes { id, remotes }).unwrap();

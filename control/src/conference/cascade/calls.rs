@@ -253,9 +253,14 @@ impl Conferences {
         let (id, shard) = (leg.transport(), leg.shard());
         let remotes = remote.candidates.iter();
         let remotes = remotes.map(|candidate| candidate.address).collect();
-        self.shared
-            .command(shard, Command::AddTransport { id, ice });
-        self.shared.command(shard, Command::CountAsTrunk { id });
+        self.shared.command(
+            shard,
+            Command::AddTransport {
+                id,
+                ice,
+                is_trunk: true,
+            },
+        );
         self.shared
             .command(shard, Command::CheckRemotes { id, remotes });
     }

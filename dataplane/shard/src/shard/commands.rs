@@ -18,8 +18,9 @@ use crate::transport::{Feeds, NONE, Transport};
 impl Shard {
     pub(super) fn command(&mut self, command: Command, now: Instant) {
         match command {
-            Command::AddTransport { id, ice } => self.add_transport(id, ice, now),
-            Command::CountAsTrunk { id } => self.count_as_trunk(id),
+            Command::AddTransport { id, ice, is_trunk } => {
+                self.add_transport(id, ice, is_trunk, now);
+            }
             Command::RestartIce { id, ice } => self.restart_ice(id, ice, now),
             Command::CheckRemotes { id, remotes } => self.check_remotes(id, &remotes, now),
             Command::InstallKeys {
@@ -58,7 +59,13 @@ impl Shard {
         index
     }
 
-    fn add_transport(&mut self, id: TransportId, ice: IceCredentials, now: Instant) {
+    fn add_transport(
+        &mut self,
+        id: TransportId,
+        ice: IceCredentials,
+        is_trunk: bool,
+        now: Instant,
+    ) {
         let taken = self.transport_ids.contains_key(&id)
             || self.ufrags.contains_key(ice.local_ufrag.as_str());
         if taken || self.transports.is_full() {
@@ -66,7 +73,7 @@ impl Shard {
         }
         let ufrag = ice.local_ufrag.clone().into_boxed_str();
         let report_ssrc = self.numbers.next() as u32;
-        let transport = Transport::new(id, Ice::new(ice, now), report_ssrc, now);
+        let transport = Transport::new(id, Ice::new(ice, now), is_trunk, report_ssrc, now);
         let Some(index) = self.transports.insert(transport) else {
             return;
         };
@@ -78,13 +85,6 @@ impl Shard {
             .and_then(|transport| transport.ice.poll_timeout())
         {
             self.wake_at(at);
-        }
-    }
-
-    fn count_as_trunk(&mut self, id: TransportId) {
-        let transport = self.transport(id);
-        if let Some(of) = transport.and_then(|index| self.transports.get_mut(index)) {
-            of.is_trunk = true;
         }
     }
 

@@ -162,8 +162,9 @@ impl Shard {
             .transports
             .get_mut(transport)
             .ok_or(DropReason::UnknownAddress)?;
-        let receiver = of.receiver.as_mut().ok_or(DropReason::NoKeys)?;
         let bytes = buffer.datagram().len();
+        of.count_received(bytes, &self.counters);
+        let receiver = of.receiver.as_mut().ok_or(DropReason::NoKeys)?;
         let unprotected = match receiver.unprotect_rtp(buffer.datagram_mut()) {
             Ok(unprotected) => unprotected,
             Err(error) => {

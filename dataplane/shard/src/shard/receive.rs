@@ -21,13 +21,7 @@ impl Shard {
         now: Instant,
     ) -> Option<Opened> {
         let kind = Kind::of(buffer.datagram());
-        let transport = self.paths.get(&path).copied();
-        if let (Kind::Rtp | Kind::Rtcp | Kind::Dtls, Some(transport)) = (kind, transport)
-            && let Some(of) = self.transports.get(transport)
-        {
-            of.count_received(buffer.datagram().len(), &self.counters);
-        }
-        match (kind, transport) {
+        match (kind, self.paths.get(&path).copied()) {
             (Kind::Stun, _) => {
                 self.stun(buffer.datagram(), path, now);
                 self.packets.give_back(buffer);
@@ -50,6 +44,7 @@ impl Shard {
         let Some(of) = self.transports.get_mut(transport) else {
             return self.refuse(buffer, DropReason::UnknownAddress);
         };
+        of.count_received(buffer.datagram().len(), &self.counters);
         if buffer.datagram().len() > DATAGRAM_BYTES_MAX {
             return self.refuse(buffer, DropReason::TooLarge);
         }

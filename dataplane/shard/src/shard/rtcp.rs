@@ -39,6 +39,7 @@ impl Shard {
             .transports
             .get_mut(transport)
             .ok_or(DropReason::UnknownAddress)?;
+        of.count_received(buffer.datagram().len(), &self.counters);
         let receiver = of.receiver.as_mut().ok_or(DropReason::NoKeys)?;
         match receiver.unprotect_rtcp(buffer.datagram_mut()) {
             Ok(len) => buffer.truncate(len),

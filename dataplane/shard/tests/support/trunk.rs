@@ -97,14 +97,13 @@ impl Foci {
         foci.near.command(Command::AddTransport {
             id: TRUNK,
             ice: calling(0),
+            is_trunk: true,
         });
         foci.far.command(Command::AddTransport {
             id: TRUNK,
             ice: called(0),
+            is_trunk: true,
         });
-        for world in [&mut foci.near, &mut foci.far] {
-            world.command(Command::CountAsTrunk { id: TRUNK });
-        }
         foci
     }
 
@@ -134,7 +133,11 @@ impl Foci {
         let id = TransportId(TRUNK.0 + u32::from(number));
         for (world, ice) in [(&mut self.near, calling(0)), (&mut self.far, called(0))] {
             let ice = numbered(number, ice);
-            world.command(Command::AddTransport { id, ice });
+            world.command(Command::AddTransport {
+                id,
+                ice,
+                is_trunk: true,
+            });
         }
         let remotes = vec![self.far_at];
         self.near.command(Command::CheckRemotes { id, remotes });

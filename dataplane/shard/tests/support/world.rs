@@ -177,6 +177,7 @@ impl World {
         self.command(Command::AddTransport {
             id: peer.id,
             ice: credentials(number, 0),
+            is_trunk: false,
         });
         let (address, check) = (peer.address, peer.check(0, true));
         self.peers.push(peer);
