@@ -302,6 +302,20 @@ impl From<toml::de::Error> for ConfigError {
 }
 
 impl Config {
+    /// With this account, and everything else as where nothing else is written.
+    pub fn new(matrix: Matrix) -> Self {
+        Self {
+            matrix,
+            media: Media::default(),
+            audio: Audio::default(),
+            authorisation: Authorisation::default(),
+            http: Http::default(),
+            blip: Blip::default(),
+            appservice: None,
+            limits: Limits::default(),
+        }
+    }
+
     /// Reads a file, applies the environment, and checks every value.
     ///
     /// # Errors

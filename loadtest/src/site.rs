@@ -13,7 +13,7 @@ use weir_client::{
 };
 use weir_homeserver::{Homeserver, StartError};
 
-use crate::child::focus::{ChildConfig, DEVICE_ID, FocusChild, FocusProgram};
+use crate::child::focus::{self, ChildConfig, FocusChild, FocusProgram};
 use crate::child::{Place, ServerChild};
 use crate::fault::{Fault, hint};
 use crate::plan::Plan;
@@ -206,10 +206,7 @@ impl Site {
             homeserver: url.clone(),
             user_prefix: config.user_prefix.clone(),
             password: EMBEDDED_PASSWORD.into(),
-            focus: FocusAddress {
-                user_id: format!("@{FOCUS_USER}:localhost"),
-                device_id: DEVICE_ID.into(),
-            },
+            focus: focus::address_of(FOCUS_USER),
             calls: Vec::new(),
             metrics: None,
             process: None,

@@ -83,13 +83,10 @@ impl Focus {
         let wake = Arc::new(Notify::new());
         let shards = start_shards(&config, &wake)?;
         let exporter = Exporter::new(&metrics, shards.iter().map(Shard::handle));
-        let (overview, conferences) = match config.http.conferences {
-            true => {
-                let (document, published) = watch::channel(r#"{"foci":[]}"#.to_owned());
-                (Some(document), Some(published))
-            }
-            false => (None, None),
-        };
+        let shown = config.http.conferences;
+        let (overview, conferences) = shown
+            .then(|| watch::channel(r#"{"foci":[]}"#.to_owned()))
+            .unzip();
         let pages = http::Pages {
             page: config.http.page,
             conferences,

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use tokio::process::Command;
+use weir_client::FocusAddress;
 
 use super::{Folder, NotStarted, Place, ServerChild};
 use crate::fault::Fault;
@@ -55,7 +56,15 @@ pub struct FocusChild {
 }
 
 /// Its Matrix device id: chosen here, so that nobody has to read it from a log.
-pub const DEVICE_ID: &str = "WEIRLOAD";
+const DEVICE_ID: &str = "WEIRLOAD";
+
+/// How a focus is called that has this account on the embedded homeserver.
+pub fn address_of(user: &str) -> FocusAddress {
+    FocusAddress {
+        user_id: format!("@{user}:localhost"),
+        device_id: DEVICE_ID.to_owned(),
+    }
+}
 
 impl FocusChild {
     /// Starts it and waits until it is ready.

@@ -3,13 +3,13 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::Context as _;
-use weir::config::{Audio, Authorisation, Blip, Config, Http, Limits, Matrix, Media, Secret};
+use weir::config::{Config, Http, Matrix, Media, Secret};
 use weir::focus::Focus;
 use weir_client::FocusAddress;
 
 use super::{PASSWORD, StageConfig, Store};
 use crate::child::Place;
-use crate::child::focus::{ChildConfig, DEVICE_ID, FocusChild};
+use crate::child::focus::{self, ChildConfig, FocusChild};
 use crate::scenario::{Scenario, Settings};
 
 /// A running focus.
@@ -66,10 +66,7 @@ impl StageFocus {
         let focus = FocusChild::start(&child, &settings.plan()).await;
         Ok(StageFocus::Child {
             focus: Box::new(focus.with_context(|| user.to_owned())?),
-            address: FocusAddress {
-                user_id: format!("@{user}:localhost"),
-                device_id: DEVICE_ID.to_owned(),
-            },
+            address: focus::address_of(user),
         })
     }
 
@@ -117,32 +114,28 @@ pub(crate) fn address_of(focus: &Focus) -> FocusAddress {
 /// A focus of this process on the loopback interface.
 pub(crate) fn focus_config(config: &StageConfig, homeserver: &str, store: &Store) -> Config {
     let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let matrix = Matrix {
+        homeserver: homeserver.to_owned(),
+        user: "focus".into(),
+        password: Some(Secret::new(PASSWORD)),
+        access_token: None,
+        device_id: None,
+        store: store.0.clone(),
+        store_passphrase: None,
+        display_name: "Weir demo".into(),
+        rooms_max: 16,
+    };
     Config {
-        matrix: Matrix {
-            homeserver: homeserver.to_owned(),
-            user: "focus".into(),
-            password: Some(Secret::new(PASSWORD)),
-            access_token: None,
-            device_id: None,
-            store: store.0.clone(),
-            store_passphrase: None,
-            display_name: "Weir demo".into(),
-            rooms_max: 16,
-        },
         media: Media {
             listen: vec![loopback],
             shards: Some(config.shards),
             ..Media::default()
         },
-        authorisation: Authorisation::default(),
         http: Http {
             listen: loopback,
             page: false,
             conferences: true,
         },
-        blip: Blip::default(),
-        audio: Audio::default(),
-        appservice: None,
-        limits: Limits::default(),
+        ..Config::new(matrix)
     }
 }

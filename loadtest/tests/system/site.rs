@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::{Mutex, MutexGuard};
-use weir::config::{Audio, Authorisation, Blip, Config, Http, Limits, Matrix, Media, Secret};
+use weir::config::{Config, Http, Matrix, Media, Secret};
 use weir::focus::Focus;
 use weir_client::matrix::Device;
 use weir_client::report::ViolationCount;
@@ -460,18 +460,18 @@ fn watch_for_stalls() -> Arc<AtomicU64> {
 /// An ordinary account's, with a store of its own.
 pub(crate) fn config(homeserver: &str, shards: usize, listen: Vec<SocketAddr>) -> Config {
     let store = std::env::temp_dir().join(format!("weir-test-{}", weir_client::random_id(8)));
+    let matrix = Matrix {
+        homeserver: homeserver.into(),
+        user: "focus".into(),
+        password: Some(Secret::new(PASSWORD)),
+        access_token: None,
+        device_id: None,
+        store,
+        store_passphrase: None,
+        display_name: "Weir test".into(),
+        rooms_max: 16,
+    };
     Config {
-        matrix: Matrix {
-            homeserver: homeserver.into(),
-            user: "focus".into(),
-            password: Some(Secret::new(PASSWORD)),
-            access_token: None,
-            device_id: None,
-            store,
-            store_passphrase: None,
-            display_name: "Weir test".into(),
-            rooms_max: 16,
-        },
         media: Media {
             listen,
             shards: Some(shards),
@@ -479,15 +479,11 @@ pub(crate) fn config(homeserver: &str, shards: usize, listen: Vec<SocketAddr>) -
             pin: false,
             ..Media::default()
         },
-        authorisation: Authorisation::default(),
         http: Http {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             page: false,
             conferences: true,
         },
-        blip: Blip::default(),
-        audio: Audio::default(),
-        appservice: None,
-        limits: Limits::default(),
+        ..Config::new(matrix)
     }
 }
