@@ -9,6 +9,7 @@ import pathlib
 import time
 
 from checks import CAMERA, FREEZE_MAX_MS, all_decode, remote_tiles
+from world import total
 
 KEY = "a media key, only for tests"
 OTHER_KEY = "another media key, only for tests"
@@ -106,8 +107,8 @@ def one_with_another_key(world, report):
 
 
 def keyframe_requests(world):
-    """How many the focus has sent to publishers, over all shards."""
-    return sum(value for name, value in world.metrics().items() if name.startswith("weir_shard_keyframe_requests_sent_total"))
+    """How many the focus has sent to publishers."""
+    return total(world.metrics(), "weir_shard_keyframe_requests_sent_total")
 
 
 def foreign_video(tile):

@@ -10,15 +10,13 @@ runs are short and the times generous: they show that it works, not how well.
 import argparse
 import functools
 import pathlib
-import shutil
 import sys
-import traceback
 
-from world import FOCUS_DEVICE, TARGET, World, WorldError, make_checks  # first: it makes tests/synapse.py importable
+from world import FOCUS_DEVICE, TARGET, World, make_checks  # first: it makes tests/synapse.py importable
 import federation_checks as checks
 from page import WATCH
-from report import Report
-from webdriver import find_chromium, free_port
+from program import choose, conclude, perform
+from webdriver import free_port
 
 # By side, the first of each makes or brings what the second finds.
 NAMES = (("alice", "anna"), ("bob", "bella"))
@@ -66,6 +64,8 @@ class Federation:
 
     def __exit__(self, *_):
         for side in self.sides:
+            side.keep_traces()
+        for side in self.sides:
             side.close()
 
     @property
@@ -79,10 +79,6 @@ class Federation:
     def other_side(self, side):
         """The other one."""
         return next(other for other in self.sides if other is not side)
-
-    def keep_traces(self):
-        for side in self.sides:
-            side.keep_traces()
 
     def let_in(self):
         """Makes the room on the near side, with everybody invited but the foci: those are the pages' to bring. Then opens one page
@@ -130,25 +126,14 @@ def main():
     parser.add_argument("--field", action="append", default=[], metavar="NAME=VALUE", help="for the address of every page")
     arguments = parser.parse_args()
     every = scenario(arguments)
-    chosen = every if not arguments.only else {name: every[name] for name in arguments.only.split(",")}
+    chosen = choose(every, arguments.only)
     fields = dict(field.split("=", 1) for field in arguments.field)
 
-    if None in find_chromium():
-        sys.exit("chromium and chromedriver are needed: apt install chromium chromium-driver")
-    shutil.rmtree(arguments.logs, ignore_errors=True)
-    report = Report()
-    try:
+    def make(report):
         with Federation(arguments.logs, arguments.weir, fields) as federation:
-            try:
-                run(federation, report, chosen)
-            finally:
-                federation.keep_traces()
-    except Exception as error:  # whatever it is, the sum at the end must say that something failed
-        report.fail("setting up", error)
-        traceback.print_exc(file=sys.stdout)
-    report.write(arguments.json or arguments.logs / "report.json")
-    print(f"{report.passed} passed, {report.failed} failed")
-    return 1 if report.failed else 0
+            run(federation, report, chosen)
+
+    return conclude(perform(arguments, make))
 
 
 if __name__ == "__main__":

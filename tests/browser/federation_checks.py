@@ -8,10 +8,11 @@ import statistics
 import time
 
 import watched
-from checks import CAMERA, all_decode, others
+from checks import CAMERA, all_decode, others, remote_tiles
 from encrypted import KEY, check_counters, grown
 from report import spread, table
 from webdriver import WebDriverError
+from world import total
 
 # Layers by what a page asks for, see layout.js: 320×180 for its small tiles, or more than the camera has.
 LAYER_OF = {"auto": "h", "high": "f"}
@@ -255,11 +256,6 @@ def crossed(federation, side, wishes, before, after):
     }
 
 
-def total(metrics, name):
-    """A metric over all shards."""
-    return sum(value for series, value in metrics.items() if series.split("{")[0] == name)
-
-
 def joins(federation, targets, report, times):
     """One leaves and joins again, where another one of its side has stayed: the trunk is there."""
     page = federation.pages[-1]
@@ -355,9 +351,9 @@ def media_is_encrypted(federation, targets, report, seconds):
         rejoin_at_home(federation.side_of(page), page, key=KEY)
     wait_until_at_home(federation)
     pictures(federation, targets, report, seconds)
-    tiles = {page.name: page.stats()["remote"] for page in federation.pages}
+    tiles = remote_tiles(federation)
     time.sleep(2)
-    later = {page.name: page.stats()["remote"] for page in federation.pages}
+    later = remote_tiles(federation)
     heard = min(grown(tiles, later, (name, path), "audio", "totalAudioEnergy") for name, remote in tiles.items() for path in remote)
     report.check("everybody hears everybody", heard > 1e-5, f"energy at least {heard:.6f}", "more than 0")
     check_counters(report, "over two foci", later)
@@ -402,23 +398,28 @@ def kill_and_restart(federation, targets, report, side):
     gaps = local_gaps(other, killed_at)
     figures = {"ready_s": ready, "called_s": called, "back_s": back, "seen_again_s": seen_again, "local_gaps_ms": gaps}
     report.figures.setdefault("kill", {})[side.focus_user] = figures
-    for name, (before, after) in gaps.items():
+    note_killed(report, targets, side.focus_user, figures)
+
+
+def note_killed(report, targets, focus, figures):
+    """The checks of a focus that was killed and started again."""
+    for name, (before, after) in figures["local_gaps_ms"].items():
         report.check(
-            f"{side.focus_user} killed: {name} goes on",
+            f"{focus} killed: {name} goes on",
             after <= before + targets.local_gap_ms,
             f"longest gap {after:.0f} ms, before {before:.0f}",
             f"at most {targets.local_gap_ms} ms longer",
         )
     report.check(
-        f"{side.focus_user} killed and started: its pages see everybody",
-        back <= targets.back_s,
-        f"{back:.1f} s after the start (ready {ready:.1f}, called again {called:.1f})",
+        f"{focus} killed and started: its pages see everybody",
+        figures["back_s"] <= targets.back_s,
+        f"{figures['back_s']:.1f} s after the start (ready {figures['ready_s']:.1f}, called again {figures['called_s']:.1f})",
         f"at most {targets.back_s} s",
     )
     report.check(
-        f"{side.focus_user} killed and started: the other side sees its people",
-        seen_again <= targets.back_s,
-        f"{seen_again:.1f} s after the start",
+        f"{focus} killed and started: the other side sees its people",
+        figures["seen_again_s"] <= targets.back_s,
+        f"{figures['seen_again_s']:.1f} s after the start",
         f"at most {targets.back_s} s",
     )
 

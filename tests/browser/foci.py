@@ -9,19 +9,18 @@ Needs chromium, chromedriver and ffmpeg (`tests/run browser` installs them), and
 """
 
 import argparse
+import functools
 import os
 import pathlib
 import re
-import shutil
 import signal
 import subprocess
 import sys
 import threading
-import traceback
 
 from page import FAKE_DEVICES
-from report import Report
-from webdriver import Browser, Driver, WebDriverError, find_chromium
+from program import conclude, perform
+from webdriver import Browser, Driver, WebDriverError
 from world import TARGET, WorldError
 
 FOCI = 3
@@ -167,6 +166,22 @@ def run(driver, demo, arguments, report):
         picture.close()
 
 
+def look(arguments, report):
+    """Starts the demo and a browser, and makes all checks."""
+    arguments.logs.mkdir(parents=True)
+    demo = driver = None
+    try:
+        demo = Demo(TARGET / "debug" / "weir-demo", arguments.participants, arguments.logs)
+        driver = Driver(arguments.logs / "chromedriver.log")
+        run(driver, demo, arguments, report)
+    finally:
+        if driver:
+            driver.close()
+        if demo:
+            code = demo.stop()
+            report.check("foci: the demo stops", code == 0, code, 0)
+
+
 def main():
     parser = argparse.ArgumentParser(description="A browser looks at three foci.")
     parser.add_argument("--logs", type=pathlib.Path, default=TARGET / "browser-foci", help="folder for logs and screenshots")
@@ -174,28 +189,7 @@ def main():
     parser.add_argument("--participants", type=int, default=FOCI, help="synthetic participants in all")
     parser.add_argument("--figure", type=pathlib.Path, help="file for the picture, as SVG")
     arguments = parser.parse_args()
-    if None in find_chromium():
-        sys.exit("chromium and chromedriver are needed: apt install chromium chromium-driver")
-    shutil.rmtree(arguments.logs, ignore_errors=True)
-    arguments.logs.mkdir(parents=True)
-    report = Report()
-    demo = driver = None
-    try:
-        demo = Demo(TARGET / "debug" / "weir-demo", arguments.participants, arguments.logs)
-        driver = Driver(arguments.logs / "chromedriver.log")
-        run(driver, demo, arguments, report)
-    except Exception as error:  # whatever it is, the sum at the end must say that something failed
-        report.fail("foci", error)
-        traceback.print_exc(file=sys.stdout)
-    finally:
-        if driver:
-            driver.close()
-        if demo:
-            code = demo.stop()
-            report.check("foci: the demo stops", code == 0, code, 0)
-    report.write(arguments.json or arguments.logs / "report.json")
-    print(f"{report.passed} passed, {report.failed} failed")
-    return 1 if report.failed else 0
+    return conclude(perform(arguments, functools.partial(look, arguments), "foci"))
 
 
 if __name__ == "__main__":

@@ -10,9 +10,7 @@ at the end. Without --full the runs are short: they show that it works, not how 
 import argparse
 import functools
 import pathlib
-import shutil
 import sys
-import traceback
 
 from world import TARGET, World  # first: it makes tests/synapse.py importable
 import hostile
@@ -20,9 +18,8 @@ import plot
 import quality_checks as checks
 from page import WATCH
 from relay import Relay
-from report import Report
+from program import choose, conclude, perform
 from stage import VIEWER_LOG, Stage, width_of
-from webdriver import find_chromium
 
 
 def scenario(arguments):
@@ -92,26 +89,16 @@ def main():
     parser.add_argument("--stage", type=int, help="seconds of each width of the bottleneck")
     arguments = parser.parse_args()
     every = scenario(arguments)
-    chosen = every if not arguments.only else {name: every[name] for name in arguments.only.split(",")}
+    chosen = choose(every, arguments.only)
 
-    if None in find_chromium():
-        sys.exit("chromium and chromedriver are needed: apt install chromium chromium-driver")
-    shutil.rmtree(arguments.logs, ignore_errors=True)
-    report = Report()
-    try:
+    def make(report):
         with World(arguments.logs, arguments.weir, window=(400, 300)) as world:
-            try:
-                run(world, report, chosen, arguments.relay or TARGET / "debug" / "weir-relay")
-            finally:
-                world.keep_traces()
-    except Exception as error:  # whatever it is, the sum at the end must say that something failed
-        report.fail("setting up", error)
-        traceback.print_exc(file=sys.stdout)
-    report.write(arguments.json or arguments.logs / "report.json")
+            run(world, report, chosen, arguments.relay or TARGET / "debug" / "weir-relay")
+
+    report = perform(arguments, make)
     if arguments.plot and "bottleneck" in report.figures:
         arguments.plot.write_text(plot.draw(report.figures["bottleneck"]), encoding="utf-8")
-    print(f"{report.passed} passed, {report.failed} failed")
-    return 1 if report.failed else 0
+    return conclude(report)
 
 
 if __name__ == "__main__":

@@ -10,17 +10,14 @@ check, writes all figures as JSON, and ends with `N passed, N failed`.
 import argparse
 import functools
 import pathlib
-import shutil
 import sys
-import traceback
 
 from world import TARGET, World  # first: it makes tests/synapse.py importable
 import checks
 import encrypted
 import forms
 import hostile
-from report import Report
-from webdriver import find_chromium
+from program import choose, conclude, perform
 
 FOCUS_FIELDS = {"focus_user": "@focus:localhost", "focus_device": "WEIRFOCUS"}
 
@@ -68,24 +65,13 @@ def main():
     parser.add_argument("--away", type=int, default=20, help="seconds for which the homeserver is away")
     arguments = parser.parse_args()
     every = scenario(arguments)
-    chosen = every if not arguments.only else {name: every[name] for name in arguments.only.split(",")}
+    chosen = choose(every, arguments.only)
 
-    if None in find_chromium():
-        sys.exit("chromium and chromedriver are needed: apt install chromium chromium-driver")
-    shutil.rmtree(arguments.logs, ignore_errors=True)
-    report = Report()
-    try:
+    def make(report):
         with World(arguments.logs, arguments.weir, camera_fps=arguments.fps) as world:
-            try:
-                run(world, report, chosen)
-            finally:
-                world.keep_traces()
-    except Exception as error:  # whatever it is, the sum at the end must say that something failed
-        report.fail("setting up", error)
-        traceback.print_exc(file=sys.stdout)
-    report.write(arguments.json or arguments.logs / "report.json")
-    print(f"{report.passed} passed, {report.failed} failed")
-    return 1 if report.failed else 0
+            run(world, report, chosen)
+
+    return conclude(perform(arguments, make))
 
 
 if __name__ == "__main__":

@@ -72,6 +72,7 @@ class World:
         return self
 
     def __exit__(self, *_):
+        self.keep_traces()
         self.close()
 
     def keep_traces(self):
@@ -230,6 +231,11 @@ class World:
             return 0
         fields = pathlib.Path(f"/proc/{self.focus.pid}/stat").read_text().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def total(metrics, name):
+    """A metric over all shards."""
+    return sum(value for series, value in metrics.items() if series.split("{")[0] == name)
 
 
 def make_checks(worlds, checks, report):
