@@ -5,8 +5,7 @@
 //
 // A frame that is not encrypted, or not decrypted, goes no further.
 
-import { FrameReceiver, FrameSender, SharedKey } from "./media-keys.js";
-import { Refused } from "./sframe.js";
+import { countRefused, FrameReceiver, FrameSender, SharedKey } from "./media-keys.js";
 
 let frames = null;
 /** By name of a transform: who sends what comes through it. */
@@ -52,8 +51,7 @@ function decrypting(name, kind) {
       counters.decrypted += 1;
       pass(frame, opened, controller);
     } catch (error) {
-      const reason = error instanceof Refused ? error.reason : "failed";
-      counters.refused[reason] = (counters.refused[reason] ?? 0) + 1;
+      countRefused(counters, error);
     }
   };
 }

@@ -406,11 +406,12 @@ export class Leg extends Emitter {
   }
 
   #nameSenders() {
+    if (!this.#encryption) return;
     const names = msidByMid(this.#connection.remoteDescription?.sdp ?? "");
     const pairs = this.#connection.getTransceivers().map(({ mid, receiver }) => {
       return [receiver, this.#senders.get(names.get(mid)?.streamId) ?? null];
     });
-    this.#encryption?.nameSenders(pairs);
+    this.#encryption.nameSenders(pairs);
   }
 
   // ---- the end ------------------------------------------------------------------------------------------------------

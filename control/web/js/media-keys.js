@@ -52,6 +52,12 @@ export class SharedKey {
   }
 }
 
+/** Counts a frame that was not encrypted, or not decrypted, by reason. */
+export function countRefused({ refused }, error) {
+  const reason = error instanceof Refused ? error.reason : "failed";
+  refused[reason] = (refused[reason] ?? 0) + 1;
+}
+
 /** Encrypts all frames of this page's streams, with one counter for all. */
 export class FrameSender {
   #keyOf;
@@ -68,8 +74,7 @@ export class FrameSender {
     try {
       return await this.#encrypt(kind, frame);
     } catch (error) {
-      const reason = error instanceof Refused ? error.reason : "failed";
-      this.counters.refused[reason] = (this.counters.refused[reason] ?? 0) + 1;
+      countRefused(this.counters, error);
       throw error;
     }
   }

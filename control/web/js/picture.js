@@ -108,9 +108,9 @@ export class FociPicture {
   #drawLines({ key, ends, flows, state }, boxes) {
     for (const [index, flow] of flows.entries()) {
       const [from, to] = index === 0 ? boxes : [boxes[1], boxes[0]];
-      const flows = state === "up" && flow.packets > 0;
+      const moves = state === "up" && flow.packets > 0;
       this.#put(`line ${index} ${key}`, "line", {
-        class: `trunk${flows ? " flows" : ""}`,
+        class: `trunk${moves ? " flows" : ""}`,
         "data-state": state,
         "data-from": ends[index],
         "stroke-width": Math.min(7, 1.5 + Math.log10(1 + (flow.bits ?? 0) / 10_000)),
@@ -163,14 +163,14 @@ export class FociPicture {
     }
   }
 
+  /** What is drawn already stays where it is among the others. */
   #put(key, name, attributes) {
-    const element = this.#drawn.get(key) ?? make(name);
-    set(element, attributes);
-    // In the order of drawing, which is moved only where it has changed.
-    if (!this.#drawn.has(key)) this.#drawn.set(key, element);
-    if (!element.isConnected || element.parentNode !== this.#svg) this.#insert(element);
+    if (!this.#drawn.has(key)) {
+      this.#drawn.set(key, make(name));
+      this.#insert(this.#drawn.get(key));
+    }
     this.#touched.add(key);
-    return element;
+    return set(this.#drawn.get(key), attributes);
   }
 
   /** Lines go below boxes. */
