@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use crate::layers::{Rung, Target};
 use crate::limits::{
-    ALLOCATION_MARGIN, ALLOCATION_TOLERANCE, RESUME_AFTER, RISE_AFTER, RISE_AT, RISE_FAILED,
-    RISE_FAILURES_MAX, RISE_SURELY_AT,
+    ALLOCATION_GUESSED, ALLOCATION_MARGIN, ALLOCATION_TOLERANCE, RESUME_AFTER, RISE_AFTER, RISE_AT,
+    RISE_FAILED, RISE_FAILURES_MAX, RISE_SURELY_AT,
 };
 
 /// Steps of one picture that are weighed. A track has fewer but for scalable streams in several encodings.
@@ -42,6 +42,8 @@ pub(crate) struct Ask {
     pub(crate) urgency: Urgency,
     /// What its best takes more than the best that is there: that one is silent.
     pub(crate) silent_bps: u64,
+    /// There is nothing smaller than its first step, and nobody has measured yet what that takes.
+    pub(crate) is_guess: bool,
     steps: [Rung; STEPS_MAX],
     count: usize,
     /// How many of the steps it has at present; fewer are a fall.
@@ -81,6 +83,7 @@ impl Ask {
             area,
             urgency,
             silent_bps: 0,
+            is_guess: false,
             steps,
             count,
             had,
@@ -110,19 +113,30 @@ impl Ask {
         self.bps(self.count)
     }
 
-    /// What it costs to give one step more, and whether that is more than it has. `None` when there is none.
-    fn next(&self) -> Option<(u64, Option<Rise>)> {
+    /// What it costs to give one step more, and what kind of step that is. `None` when there is none.
+    fn next(&self) -> Option<(u64, Step)> {
         if self.given == self.count {
             return None;
         }
         let (least, more) = (self.bps(self.given), self.bps(self.given + 1));
-        let rise = match self.given {
-            0 => Rise::Resume,
-            _ => Rise::Up,
+        let step = match self.given {
+            0 if self.held == 0 => Step::More(Rise::Resume),
+            given if given >= self.held => Step::More(Rise::Up),
+            0 if self.had == 0 => Step::Starts,
+            _ => Step::Held,
         };
-        let is_more = self.given >= self.held;
-        Some((more.saturating_sub(least), is_more.then_some(rise)))
+        Some((more.saturating_sub(least), step))
     }
+}
+
+/// What one step more is to a picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// The first of a picture that has none yet.
+    Starts,
+    /// It has it, or is new.
+    Held,
+    More(Rise),
 }
 
 /// More than a picture has.
@@ -142,6 +156,10 @@ pub(crate) struct Terms {
     pub(crate) may_rise: bool,
     /// Whether what was paused may go on.
     pub(crate) may_resume: bool,
+    /// Whether nothing waits on the way: then what flows is not stopped for a guess at what it takes.
+    pub(crate) is_calm: bool,
+    /// Whether it is still being found out what can be given: then a guess keeps nothing from starting either.
+    pub(crate) is_open: bool,
 }
 
 /// What was given.
@@ -158,16 +176,17 @@ pub(crate) struct Outcome {
 /// Gives each of `asks` its steps, and puts them in the order in which they go.
 pub(crate) fn allocate(asks: &mut [Ask], terms: Terms) -> Outcome {
     asks.sort_unstable_by_key(|ask| (u32::MAX - ask.area, ask.urgency, ask.subscription));
-    let mut used = 0;
+    let mut used = Used::default();
     for round in 0..STEPS_MAX {
         let mut given = false;
         for ask in asks.iter_mut().filter(|ask| ask.given == round) {
-            let Some((more, rise)) = ask.next() else {
+            let Some((more, step)) = ask.next() else {
                 continue;
             };
-            if fits(used + more, rise, terms) {
+            let then = used.and(more, ask.is_guess);
+            if then.fits(step, terms) {
                 ask.given += 1;
-                used += more;
+                used = then;
                 given = true;
             }
         }
@@ -176,22 +195,45 @@ pub(crate) fn allocate(asks: &mut [Ask], terms: Terms) -> Outcome {
         }
     }
     Outcome {
-        allocated_bps: used,
+        allocated_bps: used.bps,
         wanted_bps: asks.iter().map(Ask::top_bps).sum(),
         fell: asks.iter().any(|ask| ask.given < ask.had),
         rose: asks.iter().any(|ask| ask.given > ask.held),
     }
 }
 
-fn fits(bps: u64, rise: Option<Rise>, terms: Terms) -> bool {
-    let Some(budget) = terms.budget_bps else {
-        return true;
-    };
-    let (bps, budget) = (bps as f64, budget as f64);
-    match rise {
-        Some(Rise::Up) => terms.may_rise && bps <= ALLOCATION_MARGIN * budget,
-        Some(Rise::Resume) => terms.may_resume && bps <= ALLOCATION_MARGIN * budget,
-        None => bps <= ALLOCATION_TOLERANCE * budget,
+/// What has been given out.
+#[derive(Clone, Copy, Debug, Default)]
+struct Used {
+    bps: u64,
+    /// The part of it that was measured.
+    measured_bps: u64,
+}
+
+impl Used {
+    fn and(self, bps: u64, is_guess: bool) -> Self {
+        Self {
+            bps: self.bps + bps,
+            measured_bps: self.measured_bps + if is_guess { 0 } else { bps },
+        }
+    }
+
+    /// Whether so much can be given, `step` having come last.
+    fn fits(self, step: Step, terms: Terms) -> bool {
+        let Some(budget) = terms.budget_bps else {
+            return true;
+        };
+        let within = |bps: u64, part: f64| bps as f64 <= part * budget as f64;
+        let believed = within(self.bps, ALLOCATION_TOLERANCE);
+        let doubted = terms.is_calm
+            && within(self.measured_bps, ALLOCATION_TOLERANCE)
+            && within(self.bps, ALLOCATION_GUESSED);
+        match step {
+            Step::More(Rise::Up) => terms.may_rise && within(self.bps, ALLOCATION_MARGIN),
+            Step::More(Rise::Resume) => terms.may_resume && within(self.bps, ALLOCATION_MARGIN),
+            Step::Starts if !terms.is_open => believed,
+            Step::Starts | Step::Held => believed || doubted,
+        }
     }
 }
 
@@ -275,6 +317,8 @@ mod tests {
             budget_bps: Some(kbps * 1000),
             may_rise: true,
             may_resume: true,
+            is_calm: true,
+            is_open: true,
         }
     }
 
@@ -297,6 +341,8 @@ mod tests {
             budget_bps: None,
             may_rise: false,
             may_resume: false,
+            is_calm: false,
+            is_open: false,
         };
         assert_eq!(given(vec![new(0, 9), new(1, 5)], terms), [Some(0), Some(0)]);
     }
@@ -341,6 +387,51 @@ mod tests {
         };
         assert_eq!(given(holding(1), frozen(9000)), [Some(1)]);
         assert_eq!(given(holding(1), frozen(400)), [Some(2)]);
+    }
+
+    /// A picture of one layer, thought to take 1000 kb/s.
+    fn guessed(subscription: u32, holds: Holds) -> Ask {
+        let rung = Rung {
+            target: target(0),
+            bps: 1_000_000,
+        };
+        let mut ask = Ask::new(subscription, 9, Urgency::Other, &[rung], holds).unwrap();
+        ask.is_guess = true;
+        ask
+    }
+
+    #[test]
+    fn a_guess_stops_nothing_that_flows_on_a_way_that_is_calm() {
+        let flows = Holds::This(target(0));
+        let all = || (0..4).map(|id| guessed(id, flows)).collect::<Vec<_>>();
+        let count = |asks, terms| given(asks, terms).iter().flatten().count();
+        let closed = |kbps| Terms {
+            is_open: false,
+            ..terms(kbps)
+        };
+        assert_eq!(count(all(), closed(2000)), 4);
+        assert_eq!(count(all(), closed(1400)), 2, "but not without end");
+        let crowded = Terms {
+            is_calm: false,
+            ..terms(2000)
+        };
+        assert_eq!(count(all(), crowded), 2);
+        let mut measured = all();
+        measured.iter_mut().for_each(|ask| ask.is_guess = false);
+        assert_eq!(count(measured, terms(2000)), 2);
+    }
+
+    #[test]
+    fn a_guess_keeps_nothing_from_starting_while_it_is_found_out_what_fits() {
+        let start = |holds| (0..4).map(|id| guessed(id, holds)).collect::<Vec<_>>();
+        let count = |asks, terms| given(asks, terms).iter().flatten().count();
+        let closed = Terms {
+            is_open: false,
+            ..terms(2000)
+        };
+        assert_eq!(count(start(Holds::Undecided), terms(2000)), 4);
+        assert_eq!(count(start(Holds::Undecided), closed), 2);
+        assert_eq!(count(start(Holds::Nothing), terms(2000)), 1, "was stopped");
     }
 
     #[test]

@@ -387,6 +387,11 @@ pub const ALLOCATION_MARGIN: f64 = 0.95;
 /// And what somebody has may take this part of it: rates and estimates vary.
 pub const ALLOCATION_TOLERANCE: f64 = 1.05;
 
+/// What only a guess says to be too much may take so many times of it until it has been measured, which takes half a second. Less
+/// stops pictures that would fit: at its beginning a camera takes less than its size lets one think. More fills the queue of a slow
+/// way with pictures that have nothing smaller.
+pub const ALLOCATION_GUESSED: f64 = 2.0;
+
 /// After somebody got less, the estimate must have grown by this factor before anybody gets more. Less lets pictures go up
 /// and down with the estimate's own steps.
 pub const RISE_AT: f64 = 1.15;

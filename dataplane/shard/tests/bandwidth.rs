@@ -174,3 +174,70 @@ fn random_losses_do_not_make_pictures_smaller() {
         assert_eq!(smaller, 0, "{loss_per_mille}");
     }
 }
+
+/// Cameras of one layer each that have only just begun, as those behind a trunk: nobody knows yet what they take.
+fn new_cameras(seed: u64, cameras: u8, link: Link) -> Call {
+    let mut world = World::new(seed);
+    let mut rng = Rng::new(seed);
+    (world.up, world.down) = (Link::FAR, Link::FAR);
+    let (publisher, viewer) = (world.join(), world.join());
+    world.browse(publisher);
+    world.browse(viewer);
+    world.ways[viewer].down_link = Some(link);
+    world.publish_audio(publisher, AudioSource::new(100, "0", &mut rng));
+    world.run(SECOND);
+    let sound = world.subscribe(viewer, 100, None);
+    let mids = ["1", "2", "3", "4"];
+    for camera in 1..=cameras {
+        let mut source = VideoSource::single(camera, mids[usize::from(camera) - 1], &mut rng);
+        source.rtx = true;
+        let layer = &mut source.layers[0];
+        // 530 kb/s, less than the size lets one think.
+        (layer.width, layer.height) = (1280, 720);
+        (layer.packets, layer.payload_bytes) = (2, 1100);
+        world.publish_video(publisher, source);
+    }
+    let cameras = (1..=cameras).map(|track| world.subscribe(viewer, track, FULL));
+    let cameras = cameras.collect();
+    Call {
+        world,
+        viewer,
+        cameras,
+        sound,
+    }
+}
+
+#[test]
+fn what_flows_is_not_stopped_for_a_guess_at_what_it_takes() {
+    for seed in 0..20 {
+        let mut call = new_cameras(seed, 2, Link::FAR);
+        let start = call.world.now;
+        call.run(5 * SECOND);
+        for of in &call.cameras {
+            let pictures = call.world.pictures(*of);
+            let first = pictures.shown.first().expect("a picture").at;
+            assert!(first - start <= 400 * MS, "{seed}: {:?}", first - start);
+            let watched = pictures.watched(first, call.world.now);
+            assert!(watched.longest <= 150 * MS, "{seed}: {watched:?}");
+        }
+        check_world(&call.world);
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_stopped_all_the_same() {
+    for seed in 0..20 {
+        let mut call = new_cameras(seed, 4, Link::FAR.through(800));
+        call.run(20 * SECOND);
+        let (from, to) = (call.world.now - SECOND, call.world.now);
+        let flow = |of: &&Subscribed| call.world.pictures(**of).watched(from, to).shown > 0;
+        let flowing = call.cameras.iter().filter(flow).count();
+        assert_eq!(flowing, 1, "{seed}");
+        let gap = call.world.sound(call.sound).longest_gap;
+        assert!(
+            gap <= 350 * MS,
+            "{seed}: sound waits in the queue at most: {gap:?}"
+        );
+        check_world(&call.world);
+    }
+}

@@ -228,6 +228,7 @@ impl Shard {
         };
         let area = of.wanted.map_or(0, Size::area);
         let mut ask = Ask::new(index, area, self.urgency(track), &rungs[..count], holds)?;
+        ask.is_guess = !track.is_simulcast() && ladder.rungs()[0].bps == 0;
         let top = rungs[count - 1].bps;
         ask.silent_bps = silent_bps(&mut states, track, of.wanted).saturating_sub(top);
         Some(ask)
