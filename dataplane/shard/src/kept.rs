@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use weir_wire::ExtSeq;
 
 use crate::packet::Slot;
+use crate::room;
 
 /// One packet in some source's history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +28,7 @@ pub(crate) struct Kept {
 impl Kept {
     pub(crate) fn new(limit: usize) -> Self {
         Self {
-            order: VecDeque::with_capacity(limit + 1),
+            order: room::queue(limit + 1),
             limit,
         }
     }

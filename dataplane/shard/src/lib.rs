@@ -41,6 +41,7 @@ mod rate;
 mod reason;
 mod reports;
 mod rewriter;
+mod room;
 mod round_trip;
 mod sent;
 mod shard;

@@ -9,6 +9,7 @@ use crate::codec::Descriptor;
 use crate::ids::Codec;
 use crate::layers::{Opens, Sublayer};
 use crate::rewriter::Picture;
+use crate::room;
 
 /// One media packet, decrypted and parsed.
 #[derive(Debug)]
@@ -77,7 +78,7 @@ impl Packets {
         Self {
             entries,
             free: (0..limit as Slot).rev().collect(),
-            freed: Vec::with_capacity(2 * limit),
+            freed: room::list(2 * limit),
             serial: 0,
         }
     }

@@ -28,6 +28,7 @@ mod voices;
 pub use media::Opened;
 
 use std::collections::{HashMap, VecDeque};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -47,6 +48,7 @@ use crate::packet::Packets;
 use crate::path::Path;
 use crate::publisher::{Source, Track};
 use crate::reason::Stage;
+use crate::room;
 use crate::speaker::{Selection, Voices};
 use crate::subscription::Subscription;
 use crate::table::{Numbers, SeededHash, Table};
@@ -102,11 +104,18 @@ pub struct Shard {
     batch_began: BatchBegan,
 }
 
+/// One of many paths, each another.
+fn numbered(number: usize) -> Path {
+    let address = Ipv4Addr::from_bits(number as u32);
+    Path::listening(SocketAddr::from((address, 0)))
+}
+
 impl Shard {
     /// A shard without transports. Allocates what it will ever need for the packet path.
     pub fn new(config: Config, counters: Arc<Counters>, now: Instant) -> Self {
         let mut numbers = Numbers::new(config.seed);
         let hash = SeededHash(numbers.next());
+        let paths = config.transports_max * PATHS_PER_TRANSPORT;
         Self {
             counters,
             epoch: now,
@@ -128,21 +137,18 @@ impl Shard {
             track_ids: HashMap::with_hasher(hash),
             subscription_ids: HashMap::with_hasher(hash),
             ufrags: HashMap::with_hasher(hash),
-            paths: HashMap::with_capacity_and_hasher(
-                config.transports_max * PATHS_PER_TRANSPORT,
-                hash,
-            ),
+            paths: room::map(paths, hash, |number| (numbered(number), 0)),
             asked: HashMap::with_hasher(hash),
             calling_sockets: config.calling_sockets,
             packets: Packets::new(config.history_packets_max + PACKETS_PER_BATCH_MAX),
             kept: Kept::new(config.history_packets_max),
             tx: Tx::new(config.send_buffers, config.transports_max),
-            events: VecDeque::with_capacity(EVENTS_MAX),
-            keyframes_wanted: Vec::with_capacity(KEYFRAMES_WANTED_MAX),
-            repeats: VecDeque::with_capacity(REPEATS_MAX),
+            events: room::queue(EVENTS_MAX),
+            keyframes_wanted: room::list(KEYFRAMES_WANTED_MAX),
+            repeats: room::queue(REPEATS_MAX),
             scratch: Box::new([0; egress::SCRATCH_BYTES]),
             look_at: None,
-            asks: Vec::with_capacity(PICTURES_MAX),
+            asks: room::list(PICTURES_MAX),
             wakeup: None,
             last_tick: now,
             batch_began: BatchBegan::default(),

@@ -14,6 +14,7 @@ use crate::limits::{OUTGOING_MAX, SEGMENTS_MAX};
 use crate::packet::Slot;
 use crate::path::Path;
 use crate::rewriter::Outgoing;
+use crate::room;
 use crate::transport::NONE;
 
 /// One packet for one subscriber.
@@ -52,12 +53,12 @@ pub(crate) struct Tx {
 impl Tx {
     pub(crate) fn new(buffers: usize, transports: usize) -> Self {
         Self {
-            waiting: Vec::with_capacity(OUTGOING_MAX),
-            dirty: VecDeque::with_capacity(transports),
+            waiting: room::list(OUTGOING_MAX),
+            dirty: room::queue(transports),
             flushed: None,
             pool: (0..buffers).map(|_| SendBuffer::new()).collect(),
             buffers,
-            transmits: VecDeque::with_capacity(buffers),
+            transmits: room::queue(buffers),
         }
     }
 
