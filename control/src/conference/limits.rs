@@ -55,8 +55,9 @@ impl Default for Limits {
     }
 }
 
-/// A burst of invites is this many seconds' worth: one impatient user reloads five times, and then waits.
-pub const INVITE_BURST_SECONDS: f64 = 5.0;
+/// A burst of invites is this many seconds' worth: one impatient user reloads five times, and then waits. Each time its client
+/// makes two, where it chooses a focus: one to hold a slot, one to join.
+pub const INVITE_BURST_SECONDS: f64 = 10.0;
 
 /// Users and homeservers whose invite rate is remembered, each. A full table forgets the one that was quiet longest,
 /// which gives it a fresh burst and nothing more.

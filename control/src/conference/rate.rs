@@ -114,8 +114,8 @@ mod tests {
     fn a_burst_then_the_rate() {
         let start = Instant::now();
         let mut rates = Rates::default();
-        let taken = (0..10).filter(|_| rates.take("@a:x", 1.0, start)).count();
-        assert_eq!(taken, 5);
+        let taken = (0..20).filter(|_| rates.take("@a:x", 1.0, start)).count();
+        assert_eq!(taken, 10);
         assert!(!rates.take("@a:x", 1.0, start + Duration::from_millis(900)));
         assert!(rates.take("@a:x", 1.0, start + Duration::from_millis(1900)));
         assert!(rates.take("@b:x", 1.0, start), "others are not affected");
