@@ -131,7 +131,8 @@ impl ServerChild {
     ) -> Result<ServerChild, NotStarted> {
         let log = folder.create(LOG)?;
         command
-            .stdin(Stdio::null())
+            // Ends when this program does, in whatever way: see `program::be_the_focus`.
+            .stdin(Stdio::piped())
             .stdout(log.try_clone()?)
             .stderr(log)
             // An interrupt of the terminal is for this program, which stops the child in order.
@@ -189,6 +190,8 @@ impl ServerChild {
             // It may just have ended.
             let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
         }
+        // Waiting would end it, and a focus then no longer hang up.
+        let _stdin = self.child.stdin.take();
         if tokio::time::timeout(STOPS_WITHIN, self.child.wait())
             .await
             .is_err()

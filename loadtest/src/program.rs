@@ -48,7 +48,8 @@ pub fn check_writable(path: &Path) -> std::io::Result<()> {
     options.create(true).append(true).open(path).map(drop)
 }
 
-/// Does what the binary `weir` does, in this one; `program` is the name under which errors are told.
+/// Does what the binary `weir` does, in this one, until it is told to stop or whoever has started it is gone, of which the end of
+/// standard input tells. `program` is the name under which errors are told.
 pub fn be_the_focus(program: &str, path: &Path) -> ExitCode {
     let fault = |text: String| {
         eprintln!("{program}: {text}");
@@ -61,7 +62,13 @@ pub fn be_the_focus(program: &str, path: &Path) -> ExitCode {
         Ok(config) => config,
         Err(error) => return fault(format!("{}: {error}", path.display())),
     };
-    match block_on(weir::run::until_told(config)) {
+    let work = async {
+        tokio::select! {
+            ended = weir::run::until_told(config) => ended,
+            () = left_alone() => Ok(()),
+        }
+    };
+    match block_on(work) {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(error)) => {
             eprintln!("weir: {error:#}");
@@ -69,6 +76,17 @@ pub fn be_the_focus(program: &str, path: &Path) -> ExitCode {
         }
         Err(error) => fault(error),
     }
+}
+
+/// Resolves at the end of standard input.
+async fn left_alone() {
+    let (ended, end) = tokio::sync::oneshot::channel();
+    // A thread of its own, which nobody waits for: on one of the runtime's, the read would keep the runtime from ending.
+    std::thread::spawn(move || {
+        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+        ended.send(())
+    });
+    let _ = end.await;
 }
 
 /// Resolves at the first SIGINT or SIGTERM.

@@ -1,6 +1,6 @@
 //! The files that a run writes.
 
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -109,32 +109,8 @@ fn an_interrupt_ends_the_run_in_order_and_says_so() {
     let _turn = turn();
     let scratch = Scratch::new();
     let json = scratch.file("report.json");
-    let child = command(&[
-        "run",
-        "audio-room",
-        "--participants",
-        "2",
-        "--seconds",
-        "600",
-        "--json",
-        &json,
-    ])
-    .stdout(Stdio::piped())
-    .stderr(Stdio::piped())
-    .spawn()
-    .expect("the binary runs");
+    let child = measuring(&["audio-room", "--participants", "2", "--json", &json]);
     let id = child.id();
-    // It says on standard error when it measures; a process that has got so far has a focus and participants.
-    let started = Instant::now();
-    let mut child = child;
-    let stderr = child.stderr.take().expect("a pipe");
-    let lines = std::io::BufRead::lines(std::io::BufReader::new(stderr));
-    for line in lines.map_while(Result::ok) {
-        assert!(started.elapsed() < Duration::from_secs(60), "{line}");
-        if line.contains("measuring") {
-            break;
-        }
-    }
     let killed = std::process::Command::new("kill")
         .args(["-INT", &id.to_string()])
         .status();
@@ -146,4 +122,50 @@ fn an_interrupt_ends_the_run_in_order_and_says_so() {
     let report = std::fs::read_to_string(&json).expect("a report");
     let report: Value = serde_json::from_str(&report).expect("JSON");
     assert_eq!(report["joins"]["connected"], 2);
+}
+
+#[test]
+fn a_focus_ends_with_a_load_tester_that_is_killed() {
+    let _turn = turn();
+    let mut child = measuring(&["audio-room", "--participants", "2"]);
+    let id = child.id();
+    let threads = std::fs::read_dir(format!("/proc/{id}/task")).expect("threads");
+    let children = threads.filter_map(Result::ok).filter_map(|thread| {
+        let children = std::fs::read_to_string(thread.path().join("children")).ok()?;
+        children.split_whitespace().next()?.parse().ok()
+    });
+    let foci: Vec<u32> = children.collect();
+    assert_eq!(foci.len(), 1, "{foci:?}");
+    child.kill().expect("it runs");
+    child.wait().expect("it ends");
+    // Whoever adopts it may take its time to bury it.
+    let lives = || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", foci[0]));
+        stat.is_ok_and(|stat| !stat.contains(") Z "))
+    };
+    let killed = Instant::now();
+    while lives() {
+        assert!(killed.elapsed() < Duration::from_secs(10), "{foci:?} lives");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A run that goes on for ten minutes if nobody ends it, and that measures by now: it has a focus and participants.
+fn measuring(arguments: &[&str]) -> Child {
+    let run = [&["run"], arguments, &["--seconds", "600"]].concat();
+    let mut child = command(&run)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    let started = Instant::now();
+    let stderr = child.stderr.take().expect("a pipe");
+    let lines = std::io::BufRead::lines(std::io::BufReader::new(stderr));
+    for line in lines.map_while(Result::ok) {
+        assert!(started.elapsed() < Duration::from_secs(60), "{line}");
+        if line.contains("measuring") {
+            break;
+        }
+    }
+    child
 }
