@@ -195,8 +195,8 @@ impl Bandwidth {
         // Not into a queue that is there already.
         let calm = self.estimator.as_ref().is_none_or(|of| of.is_calm(now));
         let patient = self.estimator.as_ref().is_none_or(|of| of.may_resume(now));
-        let open = |of: &Box<Estimator>| !of.is_founded() || of.is_rising();
-        let is_open = self.estimator.as_ref().is_none_or(open);
+        let estimator = self.estimator.as_ref();
+        let is_open = estimator.is_none_or(|of| !of.is_founded() || of.is_rising());
         let waits = self.waits_for_probes(now);
         Terms {
             budget_bps: budget,
