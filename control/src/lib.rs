@@ -11,6 +11,7 @@
 //! | [`focus`] | a running focus: the loop between Matrix, conferences, DTLS and shards |
 //! | [`http`] | health, metrics, the entry for well-known documents, the page |
 //! | [`listening`] | a TCP listener and the task that serves it |
+//! | `memory` | what is not needed goes back to the system |
 //! | [`run`] | a focus as a process, until it is told to stop |
 // The futures of matrix-sdk nest deeply.
 #![recursion_limit = "256"]
@@ -24,4 +25,5 @@ pub mod discovery;
 pub mod focus;
 pub mod http;
 pub mod listening;
+mod memory;
 pub mod run;

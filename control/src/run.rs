@@ -2,7 +2,7 @@
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{config::Config, focus::Focus};
+use crate::{config::Config, focus::Focus, memory};
 
 /// What is logged by default. matrix-sdk reports as errors of its HTTP client what are ordinary answers, such as account
 /// data that is not set, and warns in every sync that there is no backup of room keys, which a focus has none of; its
@@ -24,6 +24,7 @@ pub async fn until_told(config: Config) -> anyhow::Result<()> {
     tokio::select! {
         _ = interrupt.recv() => tracing::info!("interrupted: hanging up"),
         _ = terminate.recv() => tracing::info!("told to stop: hanging up"),
+        never = memory::keep_giving_back() => match never {},
         () = focus.ended() => anyhow::bail!("the focus ended by itself; the log says why"),
     }
     focus.shutdown().await;
