@@ -47,6 +47,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    weir::run::prepare();
     let arguments = Arguments::parse();
     let filter = match EnvFilter::try_new(&arguments.log) {
         Ok(filter) => filter,

@@ -9,6 +9,11 @@ use crate::{config::Config, focus::Focus, memory};
 /// real failures come back to Weir, which says what they mean.
 pub const LOG: &str = "info,matrix_sdk=warn,matrix_sdk_crypto=warn,matrix_sdk_crypto::backups=off,matrix_sdk::http_client=off";
 
+/// Prepares the process: to be called first of all, before there are threads.
+pub fn prepare() {
+    memory::share_heaps();
+}
+
 /// Runs a focus until it is told to stop, then hangs up every call.
 ///
 /// # Errors

@@ -51,6 +51,7 @@ pub fn check_writable(path: &Path) -> std::io::Result<()> {
 /// Does what the binary `weir` does, in this one, until it is told to stop or whoever has started it is gone, of which the end of
 /// standard input tells. `program` is the name under which errors are told.
 pub fn be_the_focus(program: &str, path: &Path) -> ExitCode {
+    weir::run::prepare();
     let fault = |text: String| {
         eprintln!("{program}: {text}");
         ExitCode::from(EXIT_FAULT)
