@@ -9,7 +9,7 @@ use crate::{config::Config, focus::Focus, memory};
 /// real failures come back to Weir, which says what they mean.
 pub const LOG: &str = "info,matrix_sdk=warn,matrix_sdk_crypto=warn,matrix_sdk_crypto::backups=off,matrix_sdk::http_client=off";
 
-/// Prepares the process: to be called first of all, before there are threads.
+/// Prepares the allocator of the process. To be called first of all, before there are threads.
 pub fn prepare() {
     memory::share_heaps();
 }
