@@ -18,19 +18,28 @@ struct Call {
     sound: Subscribed,
 }
 
+/// One who publishes, with a microphone already, and one who will watch.
+fn meet(world: &mut World, rng: &mut Rng) -> (usize, usize) {
+    (world.up, world.down) = (Link::FAR, Link::FAR);
+    let (publisher, viewer) = (world.join(), world.join());
+    world.browse(publisher);
+    world.browse(viewer);
+    world.publish_audio(publisher, AudioSource::new(100, "0", rng));
+    (publisher, viewer)
+}
+
+/// The mid of a camera; the microphone has 0.
+fn mid(camera: u8) -> &'static str {
+    ["1", "2", "3", "4", "5", "6", "7", "8", "9"][usize::from(camera) - 1]
+}
+
 impl Call {
     fn new(seed: u64, cameras: u8, wanted: Option<Size>) -> Self {
         let mut world = World::with(seed, |config| config.history_packets_max = 8192);
         let mut rng = Rng::new(seed);
-        (world.up, world.down) = (Link::FAR, Link::FAR);
-        let (publisher, viewer) = (world.join(), world.join());
-        world.browse(publisher);
-        world.browse(viewer);
-        world.publish_audio(publisher, AudioSource::new(100, "0", &mut rng));
-        let mids = ["1", "2", "3", "4", "5", "6", "7", "8", "9"];
-        for camera in 0..cameras {
-            let mut source =
-                VideoSource::simulcast(camera + 1, mids[usize::from(camera)], &mut rng);
+        let (publisher, viewer) = meet(&mut world, &mut rng);
+        for camera in 1..=cameras {
+            let mut source = VideoSource::simulcast(camera, mid(camera), &mut rng);
             source.rtx = true;
             world.publish_video(publisher, source);
         }
@@ -179,17 +188,12 @@ fn random_losses_do_not_make_pictures_smaller() {
 fn new_cameras(seed: u64, cameras: u8, link: Link) -> Call {
     let mut world = World::new(seed);
     let mut rng = Rng::new(seed);
-    (world.up, world.down) = (Link::FAR, Link::FAR);
-    let (publisher, viewer) = (world.join(), world.join());
-    world.browse(publisher);
-    world.browse(viewer);
+    let (publisher, viewer) = meet(&mut world, &mut rng);
     world.ways[viewer].down_link = Some(link);
-    world.publish_audio(publisher, AudioSource::new(100, "0", &mut rng));
     world.run(SECOND);
     let sound = world.subscribe(viewer, 100, None);
-    let mids = ["1", "2", "3", "4"];
     for camera in 1..=cameras {
-        let mut source = VideoSource::single(camera, mids[usize::from(camera) - 1], &mut rng);
+        let mut source = VideoSource::single(camera, mid(camera), &mut rng);
         source.rtx = true;
         let layer = &mut source.layers[0];
         // 530 kb/s, less than the size lets one think.
