@@ -1,6 +1,6 @@
 //! What this process needs no more goes back to the system.
 //!
-//! glibc gives each thread a heap of its own, and keeps what is freed in the middle of one for the next who asks there. Calls come and go
+//! glibc gives each thread an arena of its own, and keeps what is freed in the middle of one for the next who asks there. Calls come and go
 //! in other sizes and orders each time, and on other threads, so that a focus would hold a little more after each busy hour than before
 //! it, although it uses no more.
 
@@ -11,18 +11,18 @@ const INTERVAL: Duration = Duration::from_secs(60);
 
 /// All threads share so many. The packet path asks for no memory, and control does not ask for much: nobody waits for another.
 #[cfg(target_env = "gnu")]
-const HEAPS: i32 = 2;
+const ARENAS: i32 = 2;
 
-/// Lets all threads share a few heaps, unless the operator has said how many (`MALLOC_ARENA_MAX`). To be called before there are
+/// Lets all threads share a few arenas, unless the operator has said how many (`MALLOC_ARENA_MAX`). To be called before there are
 /// threads.
-pub(crate) fn share_heaps() {
+pub(crate) fn share_arenas() {
     #[cfg(target_env = "gnu")]
     if std::env::var_os("MALLOC_ARENA_MAX").is_none() {
         // SAFETY: it takes two numbers, and writes a setting of the allocator, which nobody reads at the same time: there is one thread
         // (mallopt(3)). What it does not take it leaves as it was.
         #[expect(unsafe_code, reason = "a function of C; there is no other way to it")]
         unsafe {
-            libc::mallopt(libc::M_ARENA_MAX, HEAPS)
+            libc::mallopt(libc::M_ARENA_MAX, ARENAS)
         };
     }
 }

@@ -11,7 +11,7 @@ pub const LOG: &str = "info,matrix_sdk=warn,matrix_sdk_crypto=warn,matrix_sdk_cr
 
 /// Prepares the allocator of the process. To be called first of all, before there are threads.
 pub fn prepare() {
-    memory::share_heaps();
+    memory::share_arenas();
 }
 
 /// Runs a focus until it is told to stop, then hangs up every call.

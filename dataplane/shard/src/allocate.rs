@@ -132,10 +132,11 @@ impl Ask {
 /// What one step more is to a picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
-    /// The first of a picture that has none yet.
+    /// The first of a picture that is new.
     Starts,
-    /// It has it, or is new.
+    /// The picture has it, or is new and has got the step before.
     Held,
+    /// The picture does not have it.
     More(Rise),
 }
 

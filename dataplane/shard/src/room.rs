@@ -1,4 +1,4 @@
-//! Room for what will come, in memory that is there already.
+//! Room for what will come, in memory that is there already (prefaulted).
 //!
 //! The kernel gives a page of memory only when it is first touched. Left to itself that is in the middle of a call, again and again
 //! for hours: each costs a fault where every microsecond counts, and looks from outside as if the shard leaked.
