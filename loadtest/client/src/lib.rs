@@ -70,8 +70,8 @@ pub use participant::{
 };
 pub use report::{
     AudioReport, CheckedHow, DelayBy, EncryptionReport, Kind, Latencies, Report, RtxReport,
-    SampleReport, SentReport, StreamReport, TransportReport, VideoReport, Violation,
-    ViolationCount,
+    SampleReport, SentReport, StreamReport, TransportReport, UndecryptedReport, VideoReport,
+    Violation, ViolationCount,
 };
 /// What [`EncryptionReport`] is made of.
 pub use weir_sframe::{ReceiverCounters, SenderCounters};

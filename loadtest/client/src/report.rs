@@ -243,6 +243,9 @@ pub struct StreamReport {
     pub rtx: Option<RtxReport>,
     /// For light participants, from the moment when media is only sampled.
     pub sample: Option<SampleReport>,
+    /// What came whole and was not decrypted; `None` if there was no such thing.
+    #[serde(default)]
+    pub undecrypted: Option<UndecryptedReport>,
     /// Rules that the stream broke, each kind once with a count and the first occurrence in words.
     pub violations: Vec<ViolationCount>,
     /// For a video track.
@@ -281,6 +284,23 @@ pub struct SampleReport {
     pub packets: u64,
     /// Packets that were sent from the first to the last that was looked at, by their sequence numbers.
     pub expected: u64,
+}
+
+/// Frames of a picture, or packets of sound, of which everything arrived and that were not decrypted.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UndecryptedReport {
+    /// All of them.
+    pub frames: u64,
+    /// Among them those of a session of which there was no key: not yet, or no longer.
+    pub unknown_session: u64,
+    /// Among them those from before the index at which their session was shared.
+    pub before_key: u64,
+    /// Among them those that came so late that their key was gone.
+    pub too_late: u64,
+    /// When the first of them came, milliseconds since 1970.
+    pub first_at_ms: u64,
+    /// The latest one.
+    pub last_at_ms: u64,
 }
 
 /// How often a rule was broken.
@@ -367,8 +387,6 @@ pub struct VideoReport {
     pub broken: u64,
     /// Frames without an end, because the focus switched to another layer within them: nothing is missing but that end.
     pub cut: u64,
-    /// Frames of which every packet arrived, and that were not decrypted.
-    pub undecrypted: u64,
     /// Frames that were decoded.
     pub decoded: u64,
     /// Frames that were assembled while the decoder was busy and skipped up to the next keyframe.
@@ -414,6 +432,4 @@ pub struct AudioReport {
     pub levels: u64,
     /// Packets whose payload is one of the known clip's packets.
     pub recognised: u64,
-    /// Packets that were not decrypted.
-    pub undecrypted: u64,
 }

@@ -254,29 +254,32 @@ impl Tally {
             let flows = stream.live && stream.packets > 0;
             flowing[usize::from(stream.kind == Kind::Audio)] += usize::from(flows);
             line.streams += 1;
-            for broken in &stream.violations {
+            for broken in broken_rules(stream) {
                 line.violations += broken.count;
                 let at_s = broken.first_at_ms.saturating_sub(began_unix_ms) as f64 / 1000.0;
-                let violation = ViolationLine {
+                self.list(ViolationLine {
                     at_s,
                     participant: report.user_id.clone(),
                     from: stream.user_id.clone(),
                     kind: stream.kind,
                     track: stream.track_id.clone(),
-                    rule: rule(broken.violation),
+                    rule: broken.rule,
                     count: broken.count,
-                    first: broken.first.clone(),
-                };
-                if self.violations.len() < VIOLATIONS_MAX {
-                    self.violations.push(violation);
-                } else {
-                    *self.unlisted_violations.entry(violation.rule).or_default() += broken.count;
-                }
+                    first: broken.first,
+                });
             }
         }
         if let Some(expected) = visit.expected {
             self.missing(Kind::Video, visit.checks, expected.0, flowing[0]);
             self.missing(Kind::Audio, visit.checks, expected.1, flowing[1]);
+        }
+    }
+
+    fn list(&mut self, violation: ViolationLine) {
+        if self.violations.len() < VIOLATIONS_MAX {
+            self.violations.push(violation);
+        } else {
+            *self.unlisted_violations.entry(violation.rule).or_default() += violation.count;
         }
     }
 
@@ -356,7 +359,7 @@ impl Sum {
         summary.bytes += stream.bytes;
         summary.lost += stream.lost;
         summary.resent += stream.rtx.as_ref().map_or(0, |rtx| rtx.packets);
-        summary.unreadable += u64::from(is_unreadable(stream));
+        summary.unreadable += u64::from(never_decrypted(stream).is_some());
         let (mut gap, mut gaps) = (stream.longest_packet_gap_ms, false);
         if let Some(video) = &stream.video {
             summary.frames += video.frames;
@@ -380,13 +383,42 @@ impl Sum {
     }
 }
 
-/// Whether something came that could not be decrypted, and nothing that could.
-fn is_unreadable(stream: &StreamReport) -> bool {
-    let video = stream.video.as_ref();
-    let video = video.map(|video| (video.frames, video.undecrypted));
-    let audio = stream.audio.as_ref();
-    let audio = audio.map(|audio| (audio.recognised, audio.undecrypted));
-    matches!(video.or(audio), Some((0, 1..)))
+/// A rule that a stream broke.
+struct Broken {
+    rule: String,
+    count: u64,
+    first: String,
+    first_at_ms: u64,
+}
+
+/// What a participant found broken, and what only the end of its visit tells.
+fn broken_rules(stream: &StreamReport) -> impl Iterator<Item = Broken> {
+    let found = stream.violations.iter().map(|found| Broken {
+        rule: rule(found.violation),
+        count: found.count,
+        first: found.first.clone(),
+        first_at_ms: found.first_at_ms,
+    });
+    found.chain(never_decrypted(stream))
+}
+
+/// Frames or packets came, and none of them could be decrypted.
+fn never_decrypted(stream: &StreamReport) -> Option<Broken> {
+    let undecrypted = stream.undecrypted.as_ref()?;
+    let frames = stream.video.as_ref().map_or(0, |video| video.frames);
+    let packets = stream.audio.as_ref().map_or(0, |audio| audio.recognised);
+    (frames + packets == 0).then(|| Broken {
+        rule: "never_decrypted".to_owned(),
+        count: undecrypted.frames,
+        first: format!(
+            "in {} ms {} of an unknown session, {} from before the shared index, {} too late",
+            undecrypted.last_at_ms - undecrypted.first_at_ms,
+            undecrypted.unknown_session,
+            undecrypted.before_key,
+            undecrypted.too_late
+        ),
+        first_at_ms: undecrypted.first_at_ms,
+    })
 }
 
 fn empty(kind: Kind, checks: Depth) -> StreamSummary {
@@ -490,6 +522,54 @@ mod tests {
         let (violations, more) = tally.violations();
         assert_eq!(violations.len(), VIOLATIONS_MAX);
         assert_eq!(more, BTreeMap::from([("picture_id_gap".to_owned(), 6)]));
+    }
+
+    #[test]
+    fn a_stream_of_which_nothing_was_decrypted_breaks_a_rule() {
+        let undecrypted = |recognised| StreamReport {
+            user_id: "@load2:x".into(),
+            track_id: "t".into(),
+            kind: Kind::Audio,
+            audio: Some(weir_client::AudioReport {
+                recognised,
+                ..Default::default()
+            }),
+            undecrypted: Some(weir_client::UndecryptedReport {
+                frames: 5,
+                unknown_session: 3,
+                before_key: 2,
+                first_at_ms: 12_000,
+                last_at_ms: 12_080,
+                ..Default::default()
+            }),
+            ..StreamReport::default()
+        };
+        let mut tally = Tally::default();
+        let report = Report {
+            user_id: "@load1:x".into(),
+            streams: vec![undecrypted(1), undecrypted(0)],
+            ..Report::default()
+        };
+        tally.add(&visit(report), 10_000);
+        let (violations, _) = tally.violations();
+        assert_eq!(
+            violations,
+            [ViolationLine {
+                at_s: 2.0,
+                participant: "@load1:x".into(),
+                from: "@load2:x".into(),
+                kind: Kind::Audio,
+                track: "t".into(),
+                rule: "never_decrypted".into(),
+                count: 5,
+                first:
+                    "in 80 ms 3 of an unknown session, 2 from before the shared index, 0 too late"
+                        .into(),
+            }]
+        );
+        let audio = tally.streams().into_iter();
+        let mut audio = audio.filter(|summary| summary.kind == Kind::Audio);
+        assert_eq!(audio.next().map(|summary| summary.unreadable), Some(1));
     }
 
     #[test]

@@ -70,14 +70,6 @@ pub fn failures(
                 super::text::kind(stream.kind)
             ),
         );
-        fail(
-            stream.unreadable,
-            format!(
-                "{} {} streams flowed and could never be decrypted",
-                stream.unreadable,
-                super::text::kind(stream.kind)
-            ),
-        );
     }
     for (error, count) in errors {
         fail(*count, format!("the focus said {count} times: {error}"));

@@ -21,7 +21,7 @@ use crate::frames::{Assembler, Frame};
 use crate::health::{HEALTH, Health};
 use crate::participant::{Decode, DecodedFrames};
 use crate::pictures::{DecodeThread, Pictures};
-use crate::report::{AudioReport, Kind, SampleReport, VideoReport, Violation};
+use crate::report::{AudioReport, Kind, SampleReport, UndecryptedReport, VideoReport, Violation};
 use crate::vp8::Descriptor;
 
 /// What all streams of a receiver share.
@@ -54,6 +54,7 @@ pub(super) struct Stream {
     /// The owner, for whom keys are kept.
     sender: ParticipantId,
     locked: Locked,
+    undecrypted: UndecryptedReport,
     /// The m-line is active.
     pub(super) active: bool,
     /// The metadata lists the track.
@@ -133,6 +134,7 @@ impl Stream {
             owner: Owner::default(),
             sender: ParticipantId::default(),
             locked: Locked::default(),
+            undecrypted: UndecryptedReport::default(),
             active: false,
             listed: true,
             allowed: Allowed::default(),
@@ -197,7 +199,7 @@ impl Stream {
     pub(super) fn has_started(&self) -> bool {
         match self.kind {
             // Those that could not be decrypted are among them.
-            Kind::Audio => self.packets > self.audio.undecrypted,
+            Kind::Audio => self.packets > self.undecrypted.frames,
             Kind::Video => self.video.frames > 0,
         }
     }
@@ -480,13 +482,17 @@ impl Stream {
             Ok(decrypted) => return Some(decrypted),
             Err(refused) => refused,
         };
-        match self.kind {
-            Kind::Audio => self.audio.undecrypted += 1,
-            Kind::Video => self.video.undecrypted += 1,
+        let undecrypted = &mut self.undecrypted;
+        undecrypted.last_at_ms = crate::clock::unix_ms_of(now);
+        if undecrypted.frames == 0 {
+            undecrypted.first_at_ms = undecrypted.last_at_ms;
         }
+        undecrypted.frames += 1;
         match refused {
             // Who comes or goes has no key for what is on its way; who was away for long comes too late.
-            Refused::UnknownSession | Refused::BeforeKey | Refused::TooLate => {}
+            Refused::UnknownSession => undecrypted.unknown_session += 1,
+            Refused::BeforeKey => undecrypted.before_key += 1,
+            Refused::TooLate => undecrypted.too_late += 1,
             Refused::Header(_)
             | Refused::CounterTooLarge
             | Refused::Replayed

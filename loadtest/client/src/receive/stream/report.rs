@@ -101,6 +101,7 @@ impl Stream {
                 .rtx_payload_type
                 .map(|_| self.rtx.report.clone()),
             sample: self.sample.as_ref().map(|sample| sample.report.clone()),
+            undecrypted: (self.undecrypted.frames > 0).then(|| self.undecrypted.clone()),
             violations: self.violations.merged(&self.pictures.violations()),
             video: (self.kind == Kind::Video).then(|| self.video_report(now)),
             audio: (self.kind == Kind::Audio).then(|| self.audio_report(now)),
