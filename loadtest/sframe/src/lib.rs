@@ -12,7 +12,7 @@
 //! * A [`Sender`] tells newcomers the ratchet as it stands. When somebody leaves, it makes a new session, and uses it once
 //!   everybody who is left has confirmed it, or [`SWITCH_WITHIN`] after the departure.
 //! * A [`Receiver`] keeps the keys of the frames that it skipped, each until it was used, [`LATE_MAX`] frames back: so late
-//!   frames decrypt, a frame decrypts once, and what is past stays past.
+//!   frames decrypt, a frame decrypts once, and what is past stays past. Keys of who has left open what it sent before.
 //! * The first bytes of a frame may stay readable ([`Clear`]): they are what a focus needs to forward it. They are authenticated.
 //!
 //! Who is in a conference, and that a key comes from whom it says, is the caller's to know: see `docs/encryption.md`.

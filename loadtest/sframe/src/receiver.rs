@@ -1,6 +1,6 @@
 //! The receiving side: everybody's sessions, and what became of their frames.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::AddAssign;
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,8 @@ pub const SESSIONS_MAX: usize = 8;
 /// Senders whose keys are kept: more than a conference has room for. Each takes a few KiB, up to what [`SESSIONS_MAX`] says.
 pub const SENDERS_MAX: usize = 4096;
 
-/// A session is forgotten so long after a newer one of its sender was first used: later than any frame of it may come.
+/// A session is forgotten so long after a newer one of its sender was first used, or after its sender has left: later than any
+/// frame of it may come. News of a departure takes another way than frames do, and is often there first.
 const RETIRED_AFTER: Duration = Duration::from_secs(5);
 
 /// Why a key was not taken.
@@ -91,8 +92,22 @@ impl AddAssign for ReceiverCounters {
 /// Decrypts everybody's frames in one call.
 pub struct Receiver {
     conference: Conference,
-    senders: BTreeMap<ParticipantId, Vec<Session>>,
+    senders: BTreeMap<ParticipantId, Sessions>,
     counters: ReceiverCounters,
+}
+
+/// Of one sender.
+#[derive(Default)]
+struct Sessions {
+    all: Vec<Session>,
+    /// It has left: when they are forgotten.
+    forgotten_at: Option<Instant>,
+}
+
+impl Sessions {
+    fn is_kept(&self, now: Instant) -> bool {
+        self.forgotten_at.is_none_or(|at| at > now)
+    }
 }
 
 struct Session {
@@ -165,9 +180,29 @@ impl Receiver {
         decrypted
     }
 
-    /// Forgets the keys of somebody who has left.
-    pub fn forget(&mut self, sender: &ParticipantId) {
-        self.senders.remove(sender);
+    /// Takes over who else is in the conference. Keys of whoever has left open what it had sent before for 5 s more, and are then
+    /// forgotten; whoever is back by then goes on with them.
+    pub fn set_members(&mut self, members: &BTreeSet<ParticipantId>, now: Instant) {
+        self.handle_timeout(now);
+        for (sender, sessions) in &mut self.senders {
+            match members.contains(sender) {
+                true => sessions.forgotten_at = None,
+                false => {
+                    sessions.forgotten_at.get_or_insert(now + RETIRED_AFTER);
+                }
+            }
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) has something to do.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let forgotten = |sessions: &Sessions| sessions.forgotten_at;
+        self.senders.values().filter_map(forgotten).min()
+    }
+
+    /// Forgets the keys whose time has come.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.senders.retain(|_, sessions| sessions.is_kept(now));
     }
 
     /// What became of frames and keys.
@@ -189,7 +224,7 @@ impl Receiver {
         if self.senders.len() >= SENDERS_MAX && !self.senders.contains_key(from) {
             return Err(KeyRefused::Full);
         }
-        let sessions = self.senders.entry(from.clone()).or_default();
+        let sessions = &mut self.senders.entry(from.clone()).or_default().all;
         let same = |session: &Session| session.inbound.session_id() == key.session_id;
         if sessions.iter().any(same) {
             return Ok(Taken::Again);
@@ -218,7 +253,9 @@ impl Receiver {
     ) -> Result<Vec<u8>, Refused> {
         let (metadata, sealed) = clear.split(frame).ok_or(HeaderError::Truncated)?;
         let (header, header_bytes, ciphertext) = Header::parse(sealed)?;
-        let sessions = self.senders.get_mut(from).ok_or(Refused::UnknownSession)?;
+        let sessions = self.senders.get_mut(from);
+        let sessions = sessions.filter(|sessions| sessions.is_kept(now));
+        let sessions = &mut sessions.ok_or(Refused::UnknownSession)?.all;
         sessions.retain(|session| session.retires_at.is_none_or(|at| at > now));
         let session = sessions
             .iter_mut()

@@ -2,7 +2,8 @@
 //!
 //! Four people send fifty frames a second each. Every five seconds the one who has been there longest leaves and a new one
 //! joins. 2 % of the frames are lost, the others come in any order; membership, keys and confirmations take their time. Whoever
-//! has left goes on listening to everything, and newcomers are also given recordings of what was sent before they came.
+//! has left goes on listening to everything, and newcomers are also given recordings of what was sent before they came. What
+//! somebody sent just before it left comes after the news that it has.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
@@ -78,6 +79,8 @@ struct Person {
 struct Outcome {
     /// Of and at people who have both been there long enough.
     entitled: u64,
+    /// Among them those that came after it was heard that their sender had left.
+    farewell: u64,
     /// Of or at somebody who had just come.
     arriving: u64,
     /// At somebody who had left, from before and from after the change of session.
@@ -216,9 +219,9 @@ impl World {
         }
         person.hears_of = members.clone();
         let others = members.iter().filter(|other| **other != to);
-        person
-            .sender
-            .set_members(others.map(|other| id(*other)).collect(), now);
+        let others = others.map(|other| id(*other)).collect();
+        person.receiver.set_members(&others, now);
+        person.sender.set_members(others, now);
         self.poll(to);
     }
 
@@ -226,6 +229,7 @@ impl World {
     fn poll(&mut self, of: Number) {
         let now = self.instant();
         self.people[of].sender.handle_timeout(now);
+        self.people[of].receiver.handle_timeout(now);
         if self.people[of].left_at.is_some() {
             return;
         }
@@ -236,7 +240,9 @@ impl World {
                 self.after(TO_DEVICE, Event::Key(to, of, Rc::new(share.key)));
             }
         }
-        if let Some(at) = self.people[of].sender.poll_timeout() {
+        let person = &self.people[of];
+        let due = [person.sender.poll_timeout(), person.receiver.poll_timeout()];
+        if let Some(at) = due.into_iter().flatten().min() {
             let ms = at.duration_since(self.start).as_millis() as Ms;
             self.at(ms.max(self.now + 1), Event::Timeout(of));
         }
@@ -325,6 +331,8 @@ impl World {
                     frame.from
                 );
                 self.outcome.entitled += 1;
+                let gone = !person.hears_of.contains(&frame.from);
+                self.outcome.farewell += u64::from(gone);
             }
         }
     }
@@ -372,6 +380,7 @@ fn who_is_entitled_to_a_frame_decrypts_it_and_nobody_else() {
         assert_eq!(world.people.len(), PEOPLE + 24);
         // 200 frames a second to three others for two minutes, less what was lost and what newcomers missed.
         assert!(outcome.entitled > 50_000, "{outcome:?}");
+        assert!(outcome.farewell > 50, "{outcome:?}");
         assert!(outcome.gone_before > 1_000, "{outcome:?}");
         assert!(outcome.gone_after > 100_000, "{outcome:?}");
         assert!(outcome.recorded > 5_000, "{outcome:?}");

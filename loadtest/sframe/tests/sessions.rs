@@ -417,6 +417,38 @@ fn who_stays_alone_changes_the_session_at_once() {
 }
 
 #[test]
+fn what_was_on_its_way_when_its_sender_left_still_decrypts() {
+    let (mut ann, mut bob) = ann_and_bob();
+    let nobody = BTreeSet::new();
+    let frames = ann.frames(3);
+    bob.receiver.set_members(&nobody, ann.now);
+    let last = Duration::from_millis(4999);
+    assert_eq!(bob.hears_of(&frames[..1], ann.now + last), 1);
+    // Heard of again, a departure is no later.
+    bob.receiver.set_members(&nobody, ann.now + last);
+    let over = ann.now + Duration::from_secs(5);
+    assert_eq!(bob.receiver.poll_timeout(), Some(over));
+    assert_eq!(bob.hears(&frames[1], over), Err(Refused::UnknownSession));
+    // Whoever comes back after that needs to share a key again.
+    bob.receiver.set_members(&BTreeSet::from([id("ann")]), over);
+    assert_eq!(bob.receiver.poll_timeout(), None);
+    assert_eq!(bob.hears(&frames[1], over), Err(Refused::UnknownSession));
+}
+
+#[test]
+fn whoever_is_back_soon_goes_on_with_the_same_keys() {
+    let (mut ann, mut bob) = ann_and_bob();
+    bob.receiver.set_members(&BTreeSet::new(), ann.now);
+    let soon = ann.now + Duration::from_secs(4);
+    bob.receiver.set_members(&BTreeSet::from([id("ann")]), soon);
+    assert_eq!(bob.receiver.poll_timeout(), None);
+    let later = ann.now + Duration::from_secs(60);
+    bob.receiver.handle_timeout(later);
+    let frame = ann.frame("still here");
+    assert_eq!(bob.hears(&frame, later).as_deref(), Ok("still here"));
+}
+
+#[test]
 fn the_session_before_is_forgotten_some_time_after_the_new_one_was_used() {
     let (mut ann, mut bob) = ann_and_bob();
     ann.joins("cem");

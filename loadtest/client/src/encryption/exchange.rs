@@ -117,9 +117,8 @@ impl Exchange {
             present.clear();
         }
         if present != self.present {
-            let gone: Vec<_> = self.present.difference(&present).cloned().collect();
             self.media_keys.with(|keys| {
-                gone.iter().for_each(|gone| keys.receiver.forget(gone));
+                keys.receiver.set_members(&present, now);
                 keys.sender.set_members(present.clone(), now);
             });
             self.known.retain(|id, _| present.contains(id));
@@ -127,11 +126,13 @@ impl Exchange {
         }
         let due = self.media_keys.with(|keys| {
             keys.sender.handle_timeout(now);
-            keys.sender.poll_timeout()
+            keys.receiver.handle_timeout(now);
+            [keys.sender.poll_timeout(), keys.receiver.poll_timeout()]
         });
         let expiry =
             changes_ms.map(|ms| now + Duration::from_millis(ms.saturating_sub(now_ms)).min(LOOK));
-        due.into_iter().chain(expiry).fold(now + LOOK, Instant::min)
+        let due = due.into_iter().flatten();
+        due.chain(expiry).fold(now + LOOK, Instant::min)
     }
 
     async fn handle_encrypted(&mut self, message: &ToDevice) {
