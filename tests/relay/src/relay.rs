@@ -3,7 +3,7 @@
 //!
 //! Not here: what a link does to a datagram (link.rs), the command line (main.rs).
 
-use std::collections::VecDeque;
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -17,9 +17,9 @@ use crate::link::{Counters, Link};
 use crate::profile::Schedule;
 use crate::trace::Trace;
 
-/// Addresses that the relay remembers; a browser has a few, one for each of its network interfaces. The longest silent one
-/// makes room for a new one.
-const CLIENTS_MAX: usize = 64;
+/// Addresses that the relay remembers: a browser has a few, one for each of its network interfaces, and a load tester as many as
+/// participants. The longest silent one makes room for a new one. Each takes a socket and 64 KiB.
+const CLIENTS_MAX: usize = 4096;
 
 /// Datagrams between a socket and the links. More hides a relay that is too slow, less would lose what a burst brings.
 const CHANNEL_DATAGRAMS: usize = 1024;
@@ -71,11 +71,12 @@ struct Datagram {
     payload: Arc<[u8]>,
 }
 
-/// One address of a client and the socket that stands for it.
+/// The socket that stands for one address of a client.
 struct Client {
-    address: SocketAddr,
     socket: Arc<UdpSocket>,
     reader: JoinHandle<()>,
+    /// The datagram that it sent last, counted over all.
+    heard: u64,
 }
 
 impl Drop for Client {
@@ -88,8 +89,9 @@ impl Drop for Client {
 pub struct Relay {
     to: SocketAddr,
     socket: Arc<UdpSocket>,
-    /// The longest silent client first.
-    clients: VecDeque<Client>,
+    clients: HashMap<SocketAddr, Client>,
+    /// Datagrams from clients.
+    heard: u64,
     up: Link<Datagram>,
     down: Link<Datagram>,
     from_focus: mpsc::Receiver<Datagram>,
@@ -122,7 +124,8 @@ impl Relay {
         Ok(Self {
             to: config.to,
             socket: Arc::new(UdpSocket::from_std(socket)?),
-            clients: VecDeque::new(),
+            clients: HashMap::new(),
+            heard: 0,
             // Two different sequences of one seed.
             up: Link::new(config.up, config.seed.wrapping_mul(2), now),
             down: Link::new(config.down, config.seed.wrapping_mul(2) + 1, now),
@@ -208,12 +211,7 @@ impl Relay {
         // A datagram that cannot be sent is lost, as on any network.
         let now = Instant::now();
         while let Some(datagram) = self.up.poll(now) {
-            if let Some(client) = self
-                .clients
-                .iter()
-                .rev()
-                .find(|client| client.address == datagram.client)
-            {
+            if let Some(client) = self.clients.get(&datagram.client) {
                 let _ = client.socket.send(&datagram.payload).await;
             }
         }
@@ -227,19 +225,15 @@ impl Relay {
 
     /// Makes a client the one that was heard last, with a socket of its own.
     async fn remember(&mut self, address: SocketAddr) -> std::io::Result<()> {
-        if let Some(at) = self
-            .clients
-            .iter()
-            .position(|client| client.address == address)
-        {
-            if at + 1 < self.clients.len() {
-                let client = self.clients.remove(at).expect("it was found there");
-                self.clients.push_back(client);
-            }
+        self.heard += 1;
+        if let Some(client) = self.clients.get_mut(&address) {
+            client.heard = self.heard;
             return Ok(());
         }
-        if self.clients.len() == CLIENTS_MAX {
-            self.clients.pop_front();
+        if self.clients.len() >= CLIENTS_MAX {
+            let silent = self.clients.iter().min_by_key(|(_, client)| client.heard);
+            let silent = silent.map(|(address, _)| *address);
+            silent.and_then(|address| self.clients.remove(&address));
         }
         let any: SocketAddr = if self.to.is_ipv4() {
             ([0, 0, 0, 0], 0).into()
@@ -249,11 +243,12 @@ impl Relay {
         let socket = Arc::new(UdpSocket::bind(any).await?);
         socket.connect(self.to).await?;
         let reader = tokio::spawn(read(Arc::clone(&socket), address, self.to_links.clone()));
-        self.clients.push_back(Client {
-            address,
+        let client = Client {
             socket,
             reader,
-        });
+            heard: self.heard,
+        };
+        self.clients.insert(address, client);
         Ok(())
     }
 }
@@ -313,6 +308,32 @@ mod tests {
         let wait = tokio::time::timeout(Duration::from_secs(10), socket.recv_from(&mut buffer));
         let (bytes, from) = wait.await.expect("in time").expect("received");
         (String::from_utf8_lossy(&buffer[..bytes]).into_owned(), from)
+    }
+
+    #[tokio::test]
+    async fn a_crowd_is_told_apart_and_nobody_is_forgotten() {
+        let (focus, relay) = focus_and_relay("", "").await;
+        let mut clients = Vec::new();
+        for _ in 0..200 {
+            clients.push(client(&relay).await);
+        }
+        let running = run(relay);
+        let mut seen_as = Vec::new();
+        for round in 0..2 {
+            for (number, client) in clients.iter().enumerate() {
+                client
+                    .send(number.to_string().as_bytes())
+                    .await
+                    .expect("sent");
+                let (said, from) = receive(&focus).await;
+                assert_eq!(said, number.to_string());
+                match round {
+                    0 => seen_as.push(from),
+                    _ => assert_eq!(from, seen_as[number], "client {number} got another socket"),
+                }
+            }
+        }
+        running.abort();
     }
 
     #[tokio::test]
