@@ -201,11 +201,13 @@ impl Peer {
         offerer: Offerer,
         remote: &Remote,
     ) -> Result<(Link, mpsc::Receiver<Event>), PeerError> {
+        // What it is at, for whoever asks why it took too long.
+        let at = Mutex::new("ICE");
         let timed_out = |_| PeerError {
-            step: "transport",
+            step: *lock(&at),
             reason: format!("not up after {} s", SETUP_MAX.as_secs()),
         };
-        tokio::time::timeout(SETUP_MAX, self.set_up(offerer, remote))
+        tokio::time::timeout(SETUP_MAX, self.set_up(offerer, remote, &at))
             .await
             .map_err(timed_out)?
     }
@@ -214,6 +216,7 @@ impl Peer {
         &self,
         offerer: Offerer,
         remote: &Remote,
+        at: &Mutex<&'static str>,
     ) -> Result<(Link, mpsc::Receiver<Event>), PeerError> {
         let socket = lock(&self.0.socket).take().ok_or_else(|| PeerError {
             step: "socket",
@@ -232,6 +235,7 @@ impl Peer {
         let controls = offerer == Offerer::Own || remote.ice_lite;
         let ice = self.check(&agent, remote, controls).await?;
         let ice_at = Instant::now();
+        *lock(at) = "DTLS";
         let pipe = Arc::new(DtlsPipe::new(
             Arc::clone(&ice),
             Arc::clone(&socket),
@@ -245,6 +249,7 @@ impl Peer {
         let (local, remote_context) = srtp_contexts(&dtls, active).await?;
         arrivals.decrypt_with(remote_context);
         let dtls_at = Instant::now();
+        *lock(at) = "data channel";
         let dtls: DynConn = Arc::new(dtls);
         let channel = if remote.media.iter().any(|media| media.kind == "application" && !media.rejected)
             // Tests and servers of one's own may leave the list out.
