@@ -69,7 +69,18 @@ pub(crate) async fn run(life: &mut Life) -> End {
             ..times.latencies
         }
     });
-    let (link, events) = match peer.connect(&answer).await {
+    let mut waiting = Vec::new();
+    let connected = tokio::select! {
+        connected = peer.connect(&answer) => connected,
+        interruption = interruption(life, &signalling, &mut waiting) => {
+            peer.close().await;
+            return match interruption {
+                Ok(command) => hang_up_by(command, life, &mut signalling).await,
+                Err(reason) => End::Failed(reason),
+            };
+        }
+    };
+    let (link, events) = match connected {
         Ok(up) => up,
         Err(error) => {
             peer.close().await;
@@ -79,6 +90,9 @@ pub(crate) async fn run(life: &mut Life) -> End {
     };
     let mut call = Call::new(life, signalling, local, ssrcs, link, others, &answer, times);
     call.apply(&answer);
+    for command in waiting {
+        call.handle_command(life, command).await;
+    }
     let end = call.run(life, events).await;
     call.media.link.close().await;
     call.snapshot(life, Instant::now());
@@ -151,23 +165,49 @@ async fn wait_for_answer(
                 return Err(End::Failed("no answer".into()));
             }
             command = life.commands.recv() => match command {
-                None | Some(Command::Leave(..)) => {
-                    signalling.hang_up("user_hangup").await;
-                    return Err(life.leaving(command));
-                }
-                Some(Command::Use(focus)) => {
-                    signalling.hang_up("user_hangup").await;
-                    return Err(End::Switched(focus));
-                }
-                Some(command) => {
+                Some(command) if !command.ends_a_call() => {
                     life.wishes.handle(&command);
                     continue;
                 }
+                command => return Err(hang_up_by(command, life, signalling).await),
             }
         };
         if let Some(answered) = signalling.handle_unanswered(&message, peer).await {
             return answered.map_err(End::Failed);
         }
+    }
+}
+
+/// What ends the call while its transport is set up: a command of the owner's, or somebody else for a reason. Commands that can
+/// wait until it is up are put aside. Nothing is lost when it is dropped.
+async fn interruption(
+    life: &mut Life,
+    signalling: &Signalling,
+    waiting: &mut Vec<Command>,
+) -> Result<Option<Command>, String> {
+    loop {
+        tokio::select! {
+            message = life.to_device.recv() => {
+                let message = message.ok_or("the sync ended")?;
+                let ended = signalling.is_ours(&message).then(|| signalling::ended(&message));
+                if let Some(reason) = ended.flatten() {
+                    return Err(reason);
+                }
+            }
+            command = life.commands.recv() => match command {
+                Some(command) if !command.ends_a_call() => waiting.push(command),
+                command => return Ok(command),
+            }
+        }
+    }
+}
+
+/// Ends the call as its owner wants.
+async fn hang_up_by(command: Option<Command>, life: &mut Life, signalling: &mut Signalling) -> End {
+    signalling.hang_up("user_hangup").await;
+    match command {
+        Some(Command::Use(focus)) => End::Switched(focus),
+        command => life.leaving(command),
     }
 }
 
@@ -275,15 +315,10 @@ impl Call {
                     Some(_) => {}
                 },
                 command = life.commands.recv() => match command {
-                    None | Some(Command::Leave(..)) => {
-                        self.signalling.hang_up("user_hangup").await;
-                        return life.leaving(command);
+                    Some(command) if !command.ends_a_call() => {
+                        self.handle_command(life, command).await;
                     }
-                    Some(Command::Use(focus)) => {
-                        self.signalling.hang_up("user_hangup").await;
-                        return End::Switched(focus);
-                    }
-                    Some(command) => self.handle_command(life, command).await,
+                    command => return hang_up_by(command, life, &mut self.signalling).await,
                 },
                 () = Media::wait(next) => {}
             }

@@ -58,6 +58,13 @@ pub(crate) enum Command {
     Leave(oneshot::Sender<()>),
 }
 
+impl Command {
+    /// Whether the call that is on is over with it.
+    pub(crate) fn ends_a_call(&self) -> bool {
+        matches!(self, Command::Use(..) | Command::Leave(..))
+    }
+}
+
 impl Participant {
     /// Logs in, joins the room and publishes the member event; the call itself is made, and made again if it ends, by the
     /// participant's own task. How it goes is in the [`report`](Self::report).

@@ -4,6 +4,7 @@
 mod dialects;
 mod encryption;
 mod errors;
+mod leaving;
 mod people;
 mod report;
 mod scenarios;
