@@ -412,7 +412,9 @@ fn never_decrypted(stream: &StreamReport) -> Option<Broken> {
         count: undecrypted.frames,
         first: format!(
             "in {} ms {} of an unknown session, {} from before the shared index, {} too late",
-            undecrypted.last_at_ms - undecrypted.first_at_ms,
+            undecrypted
+                .last_at_ms
+                .saturating_sub(undecrypted.first_at_ms),
             undecrypted.unknown_session,
             undecrypted.before_key,
             undecrypted.too_late
