@@ -9,8 +9,9 @@ use crate::plan::{Depth, Plan};
 use crate::report::Machine;
 use crate::sample::process::kib;
 
-/// Files of one participant: a UDP socket, two connections to the homeserver, and an event or two of its runtime.
-const FILES_PER_PARTICIPANT: u64 = 4;
+/// Files of one participant: a UDP socket, the relay's for it where the network is made bad, two connections to the homeserver, and an
+/// event or two of its runtime.
+const FILES_PER_PARTICIPANT: u64 = 5;
 /// And the other ends of its connections, where the homeserver is in this process.
 const FILES_AT_HOMESERVER: u64 = 2;
 /// Logs, pipes, rings, the library's own.
@@ -159,8 +160,8 @@ mod tests {
 
     #[test]
     fn what_is_needed_grows_with_the_participants() {
-        assert_eq!(files_needed(&lecture(499), true), 500 * 6 + 150);
-        assert_eq!(files_needed(&lecture(499), false), 500 * 4 + 150);
+        assert_eq!(files_needed(&lecture(499), true), 500 * 7 + 150);
+        assert_eq!(files_needed(&lecture(499), false), 500 * 5 + 150);
         assert!(memory_needed_kib(&lecture(500)) > memory_needed_kib(&lecture(10)));
     }
 

@@ -43,7 +43,7 @@ fn too_few_file_descriptors() {
     assert_eq!(output.status.code(), Some(2), "{text}");
     assert!(
         text.contains(
-            "too few file descriptors: this run needs 3156 and the limit is 256; raise it"
+            "too few file descriptors: this run needs 3657 and the limit is 256; raise it"
         ),
         "{text}"
     );

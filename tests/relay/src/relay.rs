@@ -21,6 +21,10 @@ use crate::trace::Trace;
 /// participants. The longest silent one makes room for a new one. Each takes a socket and 64 KiB.
 const CLIENTS_MAX: usize = 4096;
 
+/// An address that was silent for so long is forgotten when another one comes, as a NAT forgets it (RFC 4787 §4.3). Who is in a
+/// call is heard every few seconds.
+const SILENT_MAX: Duration = Duration::from_secs(120);
+
 /// Datagrams between a socket and the links. More hides a relay that is too slow, less would lose what a burst brings.
 const CHANNEL_DATAGRAMS: usize = 1024;
 
@@ -75,8 +79,7 @@ struct Datagram {
 struct Client {
     socket: Arc<UdpSocket>,
     reader: JoinHandle<()>,
-    /// The datagram that it sent last, counted over all.
-    heard: u64,
+    heard: Instant,
 }
 
 impl Drop for Client {
@@ -90,8 +93,6 @@ pub struct Relay {
     to: SocketAddr,
     socket: Arc<UdpSocket>,
     clients: HashMap<SocketAddr, Client>,
-    /// Datagrams from clients.
-    heard: u64,
     up: Link<Datagram>,
     down: Link<Datagram>,
     from_focus: mpsc::Receiver<Datagram>,
@@ -125,7 +126,6 @@ impl Relay {
             to: config.to,
             socket: Arc::new(UdpSocket::from_std(socket)?),
             clients: HashMap::new(),
-            heard: 0,
             // Two different sequences of one seed.
             up: Link::new(config.up, config.seed.wrapping_mul(2), now),
             down: Link::new(config.down, config.seed.wrapping_mul(2) + 1, now),
@@ -225,11 +225,13 @@ impl Relay {
 
     /// Makes a client the one that was heard last, with a socket of its own.
     async fn remember(&mut self, address: SocketAddr) -> std::io::Result<()> {
-        self.heard += 1;
+        let now = Instant::now();
         if let Some(client) = self.clients.get_mut(&address) {
-            client.heard = self.heard;
+            client.heard = now;
             return Ok(());
         }
+        self.clients
+            .retain(|_, client| now.saturating_duration_since(client.heard) < SILENT_MAX);
         if self.clients.len() >= CLIENTS_MAX {
             let silent = self.clients.iter().min_by_key(|(_, client)| client.heard);
             let silent = silent.map(|(address, _)| *address);
@@ -246,7 +248,7 @@ impl Relay {
         let client = Client {
             socket,
             reader,
-            heard: self.heard,
+            heard: now,
         };
         self.clients.insert(address, client);
         Ok(())
