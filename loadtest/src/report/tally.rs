@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use weir_client::{Dialect, EncryptionReport, Histogram, Kind, Report, StreamReport};
+use weir_client::{
+    Dialect, EncryptionReport, Histogram, Kind, Report, StreamReport, UndecryptedReport,
+};
 
 use super::{
     Joins, PARTICIPANTS_MAX, ParticipantLine, Quantiles, StreamSummary, VIOLATIONS_MAX,
@@ -254,19 +256,9 @@ impl Tally {
             let flows = stream.live && stream.packets > 0;
             flowing[usize::from(stream.kind == Kind::Audio)] += usize::from(flows);
             line.streams += 1;
-            for broken in broken_rules(stream) {
+            for broken in broken_rules(&report.user_id, stream, began_unix_ms) {
                 line.violations += broken.count;
-                let at_s = broken.first_at_ms.saturating_sub(began_unix_ms) as f64 / 1000.0;
-                self.list(ViolationLine {
-                    at_s,
-                    participant: report.user_id.clone(),
-                    from: stream.user_id.clone(),
-                    kind: stream.kind,
-                    track: stream.track_id.clone(),
-                    rule: broken.rule,
-                    count: broken.count,
-                    first: broken.first,
-                });
+                self.list(broken);
             }
         }
         if let Some(expected) = visit.expected {
@@ -383,44 +375,51 @@ impl Sum {
     }
 }
 
-/// A rule that a stream broke.
-struct Broken {
-    rule: String,
-    count: u64,
-    first: String,
-    first_at_ms: u64,
-}
-
 /// What a participant found broken, and what only the end of its visit tells.
-fn broken_rules(stream: &StreamReport) -> impl Iterator<Item = Broken> {
-    let found = stream.violations.iter().map(|found| Broken {
-        rule: rule(found.violation),
-        count: found.count,
-        first: found.first.clone(),
-        first_at_ms: found.first_at_ms,
+fn broken_rules(
+    participant: &str,
+    stream: &StreamReport,
+    began_unix_ms: u64,
+) -> impl Iterator<Item = ViolationLine> {
+    let line = move |rule, count, first, first_at_ms: u64| ViolationLine {
+        at_s: first_at_ms.saturating_sub(began_unix_ms) as f64 / 1000.0,
+        participant: participant.to_owned(),
+        from: stream.user_id.clone(),
+        kind: stream.kind,
+        track: stream.track_id.clone(),
+        rule,
+        count,
+        first,
+    };
+    let found = stream.violations.iter();
+    let found = found.map(move |found| {
+        let first = found.first.clone();
+        line(rule(found.violation), found.count, first, found.first_at_ms)
     });
-    found.chain(never_decrypted(stream))
+    let never = never_decrypted(stream).map(|of| {
+        let first = format!(
+            "in {} ms {} of an unknown session, {} from before the shared index, {} too late",
+            of.last_at_ms.saturating_sub(of.first_at_ms),
+            of.unknown_session,
+            of.before_key,
+            of.too_late
+        );
+        line(
+            "never_decrypted".to_owned(),
+            of.frames,
+            first,
+            of.first_at_ms,
+        )
+    });
+    found.chain(never)
 }
 
-/// Frames or packets came, and none of them could be decrypted.
-fn never_decrypted(stream: &StreamReport) -> Option<Broken> {
-    let undecrypted = stream.undecrypted.as_ref()?;
+/// What came of a stream of which nothing could be decrypted.
+fn never_decrypted(stream: &StreamReport) -> Option<&UndecryptedReport> {
     let frames = stream.video.as_ref().map_or(0, |video| video.frames);
     let packets = stream.audio.as_ref().map_or(0, |audio| audio.recognised);
-    (frames + packets == 0).then(|| Broken {
-        rule: "never_decrypted".to_owned(),
-        count: undecrypted.frames,
-        first: format!(
-            "in {} ms {} of an unknown session, {} from before the shared index, {} too late",
-            undecrypted
-                .last_at_ms
-                .saturating_sub(undecrypted.first_at_ms),
-            undecrypted.unknown_session,
-            undecrypted.before_key,
-            undecrypted.too_late
-        ),
-        first_at_ms: undecrypted.first_at_ms,
-    })
+    let undecrypted = stream.undecrypted.as_ref();
+    undecrypted.filter(|_| frames + packets == 0)
 }
 
 fn empty(kind: Kind, checks: Depth) -> StreamSummary {
